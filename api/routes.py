@@ -1,0 +1,209 @@
+"""The calls on submissions, as DESIGN.md fixes them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from starlette.background import BackgroundTask
+from starlette.responses import Response, StreamingResponse
+
+from api import body, listing, models, views
+from api.problems import MEDIA_TYPE
+from api.raw import bytes_of
+from api.rendering import Json
+from api.services import Services, connected, of
+from api.sse import Stream, seen
+from api.submit import key_of
+from streams.cancels import tell_runner
+from streams.errors import LogUnavailable
+from streams.events import TERMINAL
+from streams.fold import Status, Submission
+from streams.replay import events_of
+
+_LOGGER: Final = logging.getLogger(__name__)
+_PROBLEM: Final[dict[str, Any]] = {
+    "model": models.ProblemAnswer,
+    "content": {MEDIA_TYPE: {}},
+}
+_410: Final[dict[str, Any]] = _PROBLEM | {"description": "Its events have been archived."}
+_ABSENT: Final[dict[int | str, dict[str, Any]]] = {
+    404: _PROBLEM | {"description": "Unknown id."},
+    410: _410,
+}
+
+router = APIRouter(
+    prefix="/submissions",
+    tags=["submissions"],
+    dependencies=[Depends(connected)],
+    responses={
+        422: _PROBLEM | {"description": "Faults of the request, one entry in errors for each."},
+        503: _PROBLEM | {"description": "The event log is away; see Retry-After."},
+    },
+)
+Wait = Annotated[
+    float | None,
+    Query(ge=0, allow_inf_nan=False, description="Seconds to wait for the end; cut to a setting."),
+]
+
+
+async def _ended(
+    request: Request, submission_id: str, wait: float, known: Submission | None = None
+) -> dict[str, Any]:
+    own = of(request)
+    seconds = min(wait, own.settings.max_wait_seconds)
+    gone = request.is_disconnected
+    state = await own.states.ended(submission_id, seconds, gone, known=known)
+    try:
+        return await own.states.whole(state)
+    except LogUnavailable:
+        if known is None:
+            raise
+        return views.whole(state, {})  # recorded: an error would make the client send it again
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Submit a program",
+    response_model=models.AcceptedAnswer | models.SubmissionAnswer,
+    responses={
+        409: _PROBLEM | {"description": "The Idempotency-Key stands for another request."},
+        410: _410,
+        429: _PROBLEM | {"description": "Too many are under way; see Retry-After."},
+        408: _PROBLEM | {"description": "The body did not arrive in time."},
+        413: _PROBLEM | {"description": "The body is too large."},
+        415: _PROBLEM | {"description": "The body is not said to be plain JSON."},
+        507: _PROBLEM | {"description": "The event log is full."},
+    },
+)
+async def create(
+    request: Request,
+    wait: Wait = None,
+    idempotency_key: Annotated[
+        str | None, Header(description="The same key and body: the same submission again.")
+    ] = None,
+) -> Response:
+    """Records a submission. With `wait` the answer is the whole object, at its end or time-out."""
+    own = of(request)
+    key = key_of(idempotency_key)
+    settings = own.settings
+    data = await body.read(request, settings.body_limit_bytes, settings.body_seconds)
+    async with own.turns:
+        accepted = own.reader.read(data)
+        state, again = await own.submissions.create(accepted, key)
+    headers = {"Location": f"/submissions/{state.id}"}
+    if again:
+        headers["Idempotency-Replayed"] = "true"
+    if wait is None:
+        return Json(views.accepted(state.id, state.status), 201, headers)
+    return Json(await _ended(request, state.id, wait, state), 201, headers)
+
+
+@router.get("", summary="List submissions", response_model=models.PageAnswer)
+async def index(
+    request: Request,
+    status: Annotated[Status | None, Query(description="Only those of this status.")] = None,
+    cursor: Annotated[int | None, Query(ge=0, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Response:
+    """Newest first, from the read model: a moment behind what single submissions show."""
+    own = of(request)
+    return Json(
+        await listing.page(own.client, own.states, status=status, before=cursor, limit=limit)
+    )
+
+
+@router.get(
+    "/{submission_id}",
+    summary="Show a submission",
+    response_model=models.SubmissionAnswer,
+    responses=_ABSENT,
+)
+async def show(
+    request: Request,
+    submission_id: str,
+    wait: Wait = None,
+    at: Annotated[int | None, Query(ge=0, description="As it was after this sequence.")] = None,
+) -> Response:
+    """The object: now, or with `wait` at its end, or with `at` as it was then."""
+    states = of(request).states
+    if at is not None:
+        return Json(await states.whole(await states.at(submission_id, at)))
+    if wait is not None:
+        return Json(await _ended(request, submission_id, wait))
+    return Json(await states.whole(await states.now(submission_id)))
+
+
+@router.get(
+    "/{submission_id}/events",
+    summary="Follow a submission's events",
+    response_class=Response,
+    responses=_ABSENT
+    | {
+        200: {"content": {"text/event-stream": {}}, "description": "id, event, data: the event."},
+        204: {"description": "The client has seen the last event: no more follow."},
+    },
+)
+async def follow(
+    request: Request,
+    submission_id: str,
+    last_event_id: Annotated[str | None, Header(description="Go on after this event.")] = None,
+    after: Annotated[int, Query(ge=0, description="The same, for a first connection.")] = 0,
+) -> Response:
+    """Server-Sent Events: `id` is the stream's sequence. Ends after the terminal event."""
+    own = of(request)
+    after = seen(last_event_id, after)
+    state = await own.states.now(submission_id)
+    if any(m.event in TERMINAL and m.sequence <= after for m in state.timeline):
+        return Response(status_code=204)  # anything else would make a browser come again
+    stream = Stream(own.log, own.live, own.settings.heartbeat_seconds, own.stopping)
+    return StreamingResponse(
+        own.metrics.counted(stream.lines(submission_id, after)),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+@router.get("/{submission_id}/history", summary="Every event, as recorded", responses=_ABSENT)
+async def history(request: Request, submission_id: str) -> Response:
+    """A JSON array in order. Large contents stand in it by their digest."""
+    own = of(request)
+    await own.states.now(submission_id)
+    return Json([views.event(one) for one in await events_of(own.log, submission_id)])
+
+
+@router.post(
+    "/{submission_id}/cancel",
+    status_code=202,
+    summary="Cancel a submission",
+    response_model=models.AcceptedAnswer,
+    responses=_ABSENT | {409: _PROBLEM | {"description": "It has ended already."}},
+)
+async def cancel(request: Request, submission_id: str) -> Response:
+    """Records the wish; the submission has ended once its status is `cancelled`. Again is fine."""
+    own = of(request)
+    state = await own.submissions.cancel(submission_id)
+    return Json(
+        views.accepted(state.id, state.status), 202, background=BackgroundTask(_tell, own, state.id)
+    )
+
+
+@router.get(
+    "/{submission_id}/runs/{case}/{stream}", responses=_ABSENT, summary="A run's raw output"
+)
+async def run_output(request: Request, submission_id: str, case: str, stream: str) -> Response:
+    return await bytes_of(of(request), submission_id, "runs", case, stream)
+
+
+@router.get("/{submission_id}/{stage}/{stream}", responses=_ABSENT, summary="A stage's raw output")
+async def stage_output(request: Request, submission_id: str, stage: str, stream: str) -> Response:
+    return await bytes_of(of(request), submission_id, stage, None, stream)
+
+
+async def _tell(own: Services, submission_id: str) -> None:
+    try:
+        await tell_runner(own.client, submission_id)
+    except Exception:  # only a shortcut: the event is recorded, and its queue is the net below
+        _LOGGER.warning("could not tell the runner of %s", submission_id, exc_info=True)

@@ -1,0 +1,124 @@
+"""`python -m builder`: settings, connect, serve until SIGTERM. Runs in the builder's container."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final
+
+from builder.builds import Builds
+from builder.catalogue import Catalogue
+from builder.collect import Collector, policy_of
+from builder.jobs import Places
+from builder.publish import Publisher, files_of
+from builder.service import Service
+from builder.settings import BuilderSettings, SharingSettings
+from builder.shared import Shared
+from builder.shells import Network, Nix, Shells
+from egress.settings import NetworkSettings
+from init import nix
+from init.evaluator import delegated
+from streams.blobs import Blobs
+from streams.connection import NatsSettings, connect
+from streams.log import EventLog
+from streams.queues import BUILDERS, WARMING, deliveries
+from streams.settings import read
+
+_LOGGER: Final = logging.getLogger("builder")
+
+
+async def main() -> None:
+    settings, sharing = read(BuilderSettings), read(SharingSettings)
+    reached = network(read(NetworkSettings))
+    places = Places(settings.builder_run, settings.builder_state, settings.builder_cgroups)
+    groups = await asyncio.to_thread(delegated, settings.builder_run / "delegated")
+    places.clear(set(groups.folders.values()))
+    shared = Shared(settings.store)
+    shared.make()
+    publisher = Publisher(settings.builder_name, settings.builder_state, sharing.publish_to, shared)
+    key = await publisher.prepare()
+    _LOGGER.info("%s: signs as %s", settings.by, key)
+    catalogue = Catalogue(shared.environments, shared.roots, built=publisher.soon)
+    for record, _ in catalogue.used():  # of a life that was cut short, or had no cache
+        if publisher.lacks(record.path):
+            publisher.soon(record.path)
+    builder = Nix(places, settings.store, groups, shared, reached)
+    shells = Shells(builder, catalogue)
+    besides = [publisher.serve(), *collecting(settings, sharing, shared, catalogue)]
+    await serve(settings, shared, catalogue, shells, besides)
+
+
+async def serve(
+    settings: BuilderSettings,
+    shared: Shared,
+    catalogue: Catalogue,
+    shells: Shells,
+    besides: list[Coroutine[Any, Any, None]],
+) -> None:
+    nats = read(NatsSettings)
+    builds = Builds(
+        shells.build,
+        jobs=settings.builder_jobs,
+        wall_seconds=settings.builder_wall_seconds,
+        lease=shared.lease,
+        find=catalogue.find,
+    )
+    async with connect(nats, name=settings.by) as client:
+        log = EventLog(client, timeout=nats.jetstream_timeout_seconds)
+        service = Service(settings, log, Blobs(client), catalogue, builds)
+        tasks = [
+            asyncio.create_task(work)
+            for work in (
+                *(service.serve(deliveries(client, queue)) for queue in (BUILDERS, WARMING)),
+                *besides,
+            )
+        ]
+        serving = asyncio.gather(*tasks)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, serving.cancel)
+        _LOGGER.info(
+            "%s: ready, %d builds at once, channel %s",
+            settings.by,
+            settings.builder_jobs,
+            settings.channel_revision,
+        )
+        try:
+            with suppress(asyncio.CancelledError):
+                await serving
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await builds.close()
+    _LOGGER.info("%s: stopped", settings.by)
+
+
+def network(settings: NetworkSettings) -> Network:
+    return Network(
+        config=nix.fetch_config(settings.substituters, settings.trusted_public_keys)
+        if settings.fetches
+        else "",
+        open=settings.dependencies_network == "open",
+        allowed=settings.beside_builder,
+    )
+
+
+def collecting(
+    settings: BuilderSettings, sharing: SharingSettings, shared: Shared, catalogue: Catalogue
+) -> list[Coroutine[Any, Any, None]]:
+    """The collector, where a limit is set."""
+    policy = policy_of(sharing)
+    if not policy.collects:
+        return []
+    cache = files_of(sharing.publish_to)
+    collector = Collector(shared, catalogue, settings.store, cache, policy)
+    return [collector.serve(sharing.collect_seconds)]
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    asyncio.run(main())

@@ -1,0 +1,186 @@
+"""Many submissions, one build: who asks for what is being built already joins."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from builder import decide
+from builder.catalogue import Record
+from init.frames import JobFile, Report
+from init.limits import StageLimits
+
+#: A stopped build ends within this; its report holds what it had said so far.
+_STOP_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An environment to build: the files that the shell may read, and the limits."""
+
+    environment_id: str
+    files: tuple[JobFile, ...]
+    limits: StageLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """How a build ended; `record` is there when it ended well."""
+
+    report: Report
+    record: Record | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one submission gets. `queued_seconds`: until its build began, or all, if it joined."""
+
+    how: decide.How
+    built: Built
+    queued_seconds: float
+
+
+#: Alone with an environment among all who build for this store; the function is called when it
+#: has to be waited for.
+Lease = Callable[[str, Callable[[], None]], AbstractAsyncContextManager[None]]
+#: What there is of an environment already.
+Find = Callable[[str], Record | None]
+#: Builds an order until `stop` is set; raises BuilderError when it is our fault.
+Build = Callable[[Order, asyncio.Event], Awaitable[Built]]
+
+
+@dataclass(slots=True)
+class _Running:
+    """One build and those who wait for it.
+
+    It has `begun` when somebody builds it, here or beside us; then the waiters' clocks run.
+    """
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    waiters: int = 0
+    building: bool = False
+    found: decide.How | None = None
+    task: asyncio.Task[Built] | None = None
+
+
+class Builds:
+    """At most `jobs` builds at once, and never two of the same order."""
+
+    def __init__(
+        self,
+        build: Build,
+        *,
+        jobs: int,
+        wall_seconds: float,
+        lease: Lease = lambda _id, _waiting: nullcontext(),
+        find: Find = lambda _id: None,
+    ) -> None:
+        self._build = build
+        self._lease = lease
+        self._find = find
+        self._slots = asyncio.Semaphore(jobs)
+        self._wall_seconds = wall_seconds
+        self._running: dict[tuple[str, StageLimits], _Running] = {}
+        self._tasks: set[asyncio.Task[Built]] = set()
+
+    async def get(self, order: Order) -> Answer:
+        """The environment, built or joined. Raises BuilderError.
+
+        The waiter's clock starts when its build does, or when it joins one that has begun. When
+        the last waiter is gone (cancelled or out of time), the build is stopped.
+        """
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        limits = decide.joinable(order.limits, self._wall_seconds)
+        key = (order.environment_id, limits)
+        running = self._running.get(key)
+        how: decide.How = "built" if running is None else "joined"
+        if running is None:
+            running = self._start(key, replace(order, limits=limits))
+        running.waiters += 1
+        try:
+            await running.begun.wait()
+            begun = loop.time()
+            built = await self._wait(running, key, order.limits)
+        finally:
+            running.waiters -= 1
+            if running.waiters == 0:
+                self._stop(key, running)
+        how = running.found or how
+        queued = (loop.time() if how == "joined" else begun) - asked
+        return Answer(how, built, queued)
+
+    async def close(self) -> None:
+        """Stop everything at once: the submissions' leases run out and others take over."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, key: tuple[str, StageLimits], order: Order) -> _Running:
+        running = _Running()
+        running.task = asyncio.create_task(self._run(key, running, order))
+        self._tasks.add(running.task)
+        running.task.add_done_callback(self._forget)
+        self._running[key] = running
+        return running
+
+    async def _run(self, key: tuple[str, StageLimits], running: _Running, order: Order) -> Built:
+        def another_builds() -> None:
+            running.found = "joined"
+            running.begun.set()
+
+        id_ = order.environment_id
+        try:
+            async with self._lease(id_, another_builds):
+                if (record := self._find(id_)) is not None:
+                    running.found = running.found or "hit"
+                    return Built(decide.there(), record)
+                running.found = None
+                async with self._slots:
+                    running.building = True
+                    running.begun.set()
+                    return await self._build(order, running.stop)
+        finally:
+            running.begun.set()
+            self._remove(key, running)
+
+    async def _wait(
+        self, running: _Running, key: tuple[str, StageLimits], limits: StageLimits
+    ) -> Built:
+        assert running.task is not None  # noqa: S101 - set where it is made
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        done, _ = await asyncio.wait({running.task}, timeout=limits.wall_seconds)
+        if done:
+            return running.task.result()
+        waited = loop.time() - began
+        report = decide.nothing_yet()
+        if running.waiters == 1:
+            self._stop(key, running)
+            done, _ = await asyncio.wait({running.task}, timeout=_STOP_SECONDS)
+            if done and not running.task.cancelled() and running.task.exception() is None:
+                built = running.task.result()
+                if built.record is not None:
+                    return built
+                report = built.report
+        return Built(decide.late(report, limits, waited))
+
+    def _stop(self, key: tuple[str, StageLimits], running: _Running) -> None:
+        self._remove(key, running)
+        running.stop.set()
+        if running.task is not None and not running.building:
+            running.task.cancel()
+
+    def _remove(self, key: tuple[str, StageLimits], running: _Running) -> None:
+        if self._running.get(key) is running:
+            del self._running[key]
+
+    def _forget(self, task: asyncio.Task[Built]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # each waiter has seen it; without one, asyncio would complain

@@ -1,0 +1,150 @@
+"""What has been built: one JSON file for each environment, written when its GC root is there.
+
+The files lie beside the store and belong to all of its builders. A file's time of change is when
+its environment was last asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+_LOGGER: Final = logging.getLogger(__name__)
+_SUFFIX: Final = ".json"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A built environment. `profile` is what `nix print-dev-env --json` printed, UTF-8.
+
+    `paths` is the closure with sizes and references, as JSON; older records have none.
+    """
+
+    id: str
+    path: str
+    closure: tuple[str, ...]
+    profile: str
+    built_at: str
+    build_seconds: float
+    size_bytes: int | None = None
+    paths: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """An environment, when it was last asked for, and what it holds in the store."""
+
+    id: str
+    at: float
+    closure: tuple[str, ...]
+
+
+class Catalogue:
+    """Finds a record without a process or a lock: a dict, and behind it a folder of files."""
+
+    def __init__(
+        self, folder: Path, roots: Path, built: Callable[[str], None] = lambda _path: None
+    ) -> None:
+        """`built` is told the path of each environment that is kept."""
+        self._folder = folder
+        self._roots = roots
+        self._built = built
+        self._known: dict[str, Record] = {}
+
+    def find(self, id_: str) -> Record | None:
+        """The environment, if it can be used now: another builder may have built it.
+
+        It counts as used from here on. This comes before the look at the root, as `remove` looks
+        at the use last: so what is found here is not removed.
+        """
+        try:
+            os.utime(self._file(id_))
+        except FileNotFoundError:
+            self._known.pop(id_, None)
+            return None
+        record = self._known.get(id_) or self._read(id_)
+        if record is None:
+            return None
+        if not os.path.lexists(self._roots / id_) or not Path(record.path).exists():
+            _LOGGER.warning("environment %s is gone from the store; building it again", id_)
+            self._known.pop(id_, None)
+            return None
+        return record
+
+    def keep(self, record: Record) -> None:
+        """Root first, then the file, whole or not at all: what is found is there to stay."""
+        self._roots.mkdir(parents=True, exist_ok=True)
+        _replace_link(record.path, self._roots / record.id)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._file(record.id)
+        fresh = file.with_suffix(".new")
+        with fresh.open("wb") as out:
+            out.write(orjson.dumps(asdict(record)))
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(file)
+        self._known[record.id] = record
+        self._built(record.path)
+
+    def used(self) -> Iterator[tuple[Record, float]]:
+        """Every record, and when (seconds of the epoch) it was last asked for."""
+        for file in self._folder.glob(f"*{_SUFFIX}"):
+            try:
+                at = file.stat().st_mtime
+            except FileNotFoundError:
+                continue
+            record = self._known.get(file.stem) or self._read(file.stem)
+            if record is not None:
+                yield record, at
+
+    def environments(self) -> Iterator[Used]:
+        """The same for a collector."""
+        for record, at in self.used():
+            yield Used(record.id, at, record.closure)
+
+    def remove(self, id_: str, *, unused_since: float) -> bool:
+        """Give an environment up, unless somebody asked for it after `unused_since`."""
+        file = self._file(id_)
+        aside = file.with_suffix(".old")
+        try:
+            file.replace(aside)  # from here on nobody finds it
+        except FileNotFoundError:
+            return False
+        if aside.stat().st_mtime > unused_since:
+            aside.replace(file)
+            return False
+        self._known.pop(id_, None)
+        (self._roots / id_).unlink(missing_ok=True)
+        aside.unlink()
+        return True
+
+    def _read(self, id_: str) -> Record | None:
+        try:
+            data = orjson.loads(self._file(id_).read_bytes())
+            record = Record(**data | {"closure": tuple(data["closure"])})
+        except FileNotFoundError:
+            return None
+        except (orjson.JSONDecodeError, TypeError, KeyError) as error:
+            _LOGGER.warning("record of environment %s: %r; building it again", id_, error)
+            return None
+        if not all(Path(path).exists() for path in record.closure):
+            return None
+        self._known[id_] = record
+        return record
+
+    def _file(self, id_: str) -> Path:
+        return self._folder / f"{id_}{_SUFFIX}"
+
+
+def _replace_link(points_to: str, at: Path) -> None:
+    """Point to it, in one step; two builders may do so at the same time."""
+    fresh = at.with_name(f".{at.name}.{os.getpid()}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(points_to)
+    fresh.replace(at)

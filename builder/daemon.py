@@ -1,0 +1,172 @@
+"""One job's nix-daemon, or its fetch, and the keeper: `python3 -P -s -S -m builder.daemon JSON`.
+
+The keeper runs the daemon in a jail, in the job's cgroup, under the job's limits: all builds are
+the daemon's children, so they hold for every build. It ends everything when its stdin ends, so
+a builder that dies leaves no build behind, and prints how it ended as one frame. Standard
+library only, as `init/`: it starts in milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from init import cgroups, nix, stoppable
+from init.frames import Delegated, DependenciesDone, encode
+from init.jail import Jail
+from init.limits import GIB, StageLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """What a keeper is told. `folder` takes the socket, `scratch` what builds write.
+
+    `beside` is the cgroup (cpuacct, below `cgroups`) of the job's evaluation: both halves share
+    one limit of CPU time. `proxy` is the socket that fixed-output derivations may
+    use. With a `derivation` the keeper fetches what a cache has of its inputs, as Nix's `config`
+    says, and there is no daemon.
+    """
+
+    name: str
+    folder: str
+    scratch: str
+    store: str
+    cgroups: str
+    delegated: Delegated
+    limits: StageLimits
+    network: bool = False
+    proxy: str = ""
+    beside: str = ""
+    derivation: str = ""
+    config: str = ""
+    file_size_bytes: int = GIB
+
+    def argv(self) -> list[str]:
+        return [sys.executable, "-P", "-s", "-S", "-m", "builder.daemon", json.dumps(asdict(self))]
+
+
+def told(text: str) -> Daemon:
+    data = json.loads(text)
+    return Daemon(
+        **data
+        | {
+            "delegated": Delegated(**data["delegated"]),
+            "limits": StageLimits(**data["limits"]),
+        }
+    )
+
+
+def jail_of(daemon: Daemon) -> Jail:
+    if daemon.derivation:
+        return nix.fetch_jail(
+            uid=os.getuid(),
+            store=daemon.store,
+            derivation=daemon.derivation,
+            config=daemon.config,
+        )
+    return nix.daemon_jail(
+        uid=os.getuid(),
+        store=daemon.store,
+        folder=daemon.folder,
+        scratch=daemon.scratch,
+        network=daemon.network,
+        proxy=daemon.proxy,
+    )
+
+
+def cpu_beside(daemon: Daemon) -> float:
+    """Seconds of CPU time that the job's evaluation has used; none where there is none now."""
+    name = "cpuacct.usage" if daemon.delegated.version == 1 else "cpu.stat"
+    try:
+        text = Path(daemon.cgroups, daemon.beside, name).read_text()
+    except OSError:
+        return 0.0
+    return cgroups.cpu_seconds(daemon.delegated.version, text)
+
+
+def builds(cgroup_procs: Path) -> dict[int, str]:
+    """Processes of this job's builds, each with the folder where its output is made.
+
+    Nix gives a build a root below the store (`<derivation>.drv.chroot`), whose files no scratch
+    folder shows.
+    """
+    found = {}
+    for pid in cgroup_procs.read_text().split():
+        try:
+            lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            _, _, _, root, mounted_on, *_ = line.split(" ")
+            if mounted_on == "/" and ".drv.chroot" in root:
+                found[int(pid)] = root[root.index("/store/") + len("/store/") :]
+    return found
+
+
+def limit_files(cgroup_procs: Path, most: int, limited: set[int]) -> None:
+    """Give builds the limit of files' sizes that their daemon can't have; what they start has it.
+
+    The daemon writes the store's database, which is larger than many a limit. `limited` holds
+    whom it was given before.
+    """
+    known = {int(pid) for pid in cgroup_procs.read_text().split()}
+    limited &= known
+    if limited == known:
+        return
+    for pid in builds(cgroup_procs).keys() - limited:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+            limited.add(pid)
+
+
+def main() -> None:
+    daemon = told(sys.argv[1])
+    procs = Path(daemon.cgroups, daemon.delegated.folders["pids"], daemon.name, "cgroup.procs")
+    sizes: dict[str, int] = {}
+    limited: set[int] = set()
+
+    def used() -> int:
+        for name in set(builds(procs).values()):
+            sizes[name] = max(stoppable.size_of(f"{daemon.store}/store/{name}"), sizes.get(name, 0))
+        return stoppable.size_of(daemon.scratch) + sum(sizes.values())
+
+    def spent() -> bool:
+        if daemon.file_size_bytes < daemon.limits.file_size_bytes:
+            limit_files(procs, daemon.file_size_bytes, limited)
+        beside = cpu_beside(daemon) if daemon.beside else 0.0
+        return beside > 0 and beside + cpu_beside(own) >= daemon.limits.cpu_seconds
+
+    own = replace(daemon, beside=f"{daemon.delegated.folders['cpuacct']}/{daemon.name}")
+    report = stoppable.run(
+        daemon.delegated,
+        daemon.name,
+        jail_of(daemon),
+        daemon.limits,
+        stop_fd=0,
+        stop_when=spent,
+        cgroups=daemon.cgroups,
+        used=used,
+    )
+    sys.stdout.buffer.write(encode(DependenciesDone(report)))
+
+
+def limits_for(asked: StageLimits) -> StageLimits:
+    """A daemon's own: it ends after the evaluation, and writes the store's database too."""
+    return StageLimits(
+        **asdict(asked)
+        | {
+            "wall_seconds": asked.wall_seconds + 10.0,
+            "stdout_bytes": nix.MAX_OUTPUT_BYTES,
+            "stderr_bytes": nix.MAX_OUTPUT_BYTES,
+            "file_size_bytes": max(asked.file_size_bytes, GIB),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

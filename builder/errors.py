@@ -1,0 +1,53 @@
+"""What can go wrong in a builder through our own fault: never a result, always tried again.
+
+BuilderError
+├── DaemonFailed      the job's nix-daemon did not start, or ended by itself
+├── EvaluatorGone     the evaluator's container does not answer, or not in our words
+├── WrongChannel      the submission was made for another channel than the one mounted here
+└── StoreFailed       a command of the store's own failed; command and words are kept
+"""
+
+from __future__ import annotations
+
+
+class BuilderError(Exception):
+    """Any trouble of ours."""
+
+
+class DaemonFailed(BuilderError):
+    """No daemon for this job."""
+
+    def __init__(self, job: str, words: str) -> None:
+        super().__init__(f"nix-daemon of {job}: {words}")
+        self.job = job
+        self.words = words
+
+
+class EvaluatorGone(BuilderError):
+    """The evaluator broke off."""
+
+    def __init__(self, job: str, cause: str) -> None:
+        super().__init__(f"evaluation {job}: {cause}; does the evaluator's container run?")
+        self.job = job
+        self.cause = cause
+
+
+class WrongChannel(BuilderError):
+    """An environment that can't be made here: the channel is another revision."""
+
+    def __init__(self, wanted: str, here: str) -> None:
+        super().__init__(
+            f"channel {wanted} is wanted, {here} is mounted; start builders and API with one state"
+        )
+        self.wanted = wanted
+        self.here = here
+
+
+class StoreFailed(BuilderError):
+    """A command that must work did not."""
+
+    def __init__(self, argv: list[str], status: int | None, words: str) -> None:
+        super().__init__(f"{' '.join(argv)}: status {status}: {words}")
+        self.argv = argv
+        self.status = status
+        self.words = words

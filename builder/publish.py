@@ -1,0 +1,107 @@
+"""Environments signed and copied to a binary cache, behind the builds' back.
+
+On one host nobody needs the copy, so no submission waits for it: `deps-built` comes first. A
+worker of another host that is faster asks again, and builds for itself when that does not help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlencode
+
+from builder import nixstore
+from builder.errors import StoreFailed
+from builder.shared import Shared
+
+_LOGGER: Final = logging.getLogger(__name__)
+_COPY_SECONDS: Final = 1800.0
+_AGAIN_SECONDS: Final = (1.0, 5.0, 30.0)
+KEYS: Final = "keys"
+
+
+class Publisher:
+    """Signs what was built and copies it to `to`, one environment after the other.
+
+    `secret` is readable by the store's owner alone, and no jail has it. With an empty `to` paths
+    are only signed, for a server that takes them from the store (nix-serve, harmonia).
+    """
+
+    def __init__(self, name: str, folder: Path, to: str, shared: Shared) -> None:
+        self._shared = shared
+        self._name = name
+        self.secret = folder / "cache-key.secret"
+        self.public = folder / "cache-key.public"
+        self._to = to
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+
+    async def prepare(self) -> str:
+        """Make the key, if there is none yet; the public one. Raises StoreFailed."""
+        if not self.secret.exists():
+            fresh = self.secret.with_suffix(".new")
+            await nixstore.run(nixstore.key_argv(f"{self._name}-1", fresh, self.public))
+            fresh.chmod(0o400)
+            fresh.replace(self.secret)  # last: a life that was cut short makes both again
+        key = self.public.read_text()
+        self._show(key)
+        return key
+
+    def soon(self, path: str) -> None:
+        self._queue.put_nowait(path)
+
+    def lacks(self, path: str) -> bool:
+        """Whether a cache of files does not have it yet; others are not asked."""
+        folder = files_of(self._to)
+        return folder is not None and not (folder / f"{path.split('/')[3][:32]}.narinfo").exists()
+
+    async def serve(self) -> None:
+        """For ever: what `soon` has brought. What fails is tried again, then at the next start."""
+        while True:
+            path = await self._queue.get()
+            for seconds in (*_AGAIN_SECONDS, None):
+                try:
+                    async with self._shared.used():
+                        await self._publish(path)
+                    break
+                except StoreFailed as error:
+                    _LOGGER.warning("not published: %s", error)
+                    if seconds is not None:
+                        await asyncio.sleep(seconds)
+
+    async def _publish(self, path: str) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await nixstore.run(nixstore.sign_argv(path, self.secret))
+        if self._to:
+            argv = nixstore.publish_argv(path, destination(self._to, self.secret))
+            await nixstore.run(argv, seconds=_COPY_SECONDS)
+            _LOGGER.info("published %s in %.2f s", path, loop.time() - began)
+
+    def _show(self, key: str) -> None:
+        """The public key beside what it signs, for who sets up another host."""
+        if (cache := files_of(self._to)) is not None:
+            (cache / KEYS).mkdir(parents=True, exist_ok=True)
+            (cache / KEYS / f"{self._name}.pub").write_text(key)
+
+
+def files_of(to: str) -> Path | None:
+    """The folder of a cache of files."""
+    if not to.startswith("file://"):
+        return None
+    return Path(to.removeprefix("file://").partition("?")[0])
+
+
+def destination(to: str, secret: Path) -> str:
+    """The store's URL with our key, and a compression that costs little; what it says goes first.
+
+    A daemon's or ssh store signs nothing: there the signatures of our own store go along.
+    """
+    if not to.startswith(("file://", "s3://", "http://", "https://")):
+        return to
+    url, _, query = to.partition("?")
+    given = {pair.partition("=")[0] for pair in query.split("&")}
+    ours = {"compression": "zstd", "secret-key": str(secret)}
+    more = urlencode({key: value for key, value in ours.items() if key not in given}, safe="/")
+    return f"{url}?{'&'.join(part for part in (query, more) if part)}"

@@ -1,0 +1,69 @@
+"""What the builders of one store share: their folders, and who builds what.
+
+All of it lies beside the store, below `var/sandstream`. That a store is in use at all is said in
+the words of `streams/hoststore.py`, as workers say it too; here is what concerns builders alone.
+
+`leases/…`  who builds an environment; others wait, and find it in the catalogue. Named by the
+            first digits of its id, so that their number has an end; two that share one take turns.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+from streams.hoststore import InUse, environments, locked, taken
+
+_LEASE_DIGITS: Final = 4
+
+
+class Shared:
+    """The places and locks of one store; `store` is the folder that is mounted as /nix."""
+
+    def __init__(self, store: Path) -> None:
+        self._in_use = InUse(store)
+        folder = self._in_use.folder
+        self.environments = environments(store)
+        self.roots = store / "var/nix/gcroots/sandstream"
+        self._leases = folder / "leases"
+        self._collector = store / "var/nix/gc.lock"
+
+    def make(self) -> None:
+        self._in_use.make()
+        for folder in (self.environments, self.roots, self._leases):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator[None]:
+        """While the block runs nobody collects garbage in this store.
+
+        A daemon lets any client of its start a collection, trusted or not (tried), and that would
+        take what is built but not pinned yet: hence Nix's own lock too.
+        """
+        async with self._in_use.used(), locked(self._collector, fcntl.LOCK_SH):
+            yield
+
+    @asynccontextmanager
+    async def unused(self, wait_seconds: float) -> AsyncIterator[bool]:
+        """Whether nobody used the store within that time; if so, nobody does in the block."""
+        async with self._in_use.unused(wait_seconds) as nobody:
+            yield nobody
+
+    @contextmanager
+    def no_job(self) -> Iterator[bool]:
+        """Whether no builder of this store has a job now, and none begins one in the block."""
+        file = os.open(self._collector, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            yield taken(file, fcntl.LOCK_EX)
+        finally:
+            os.close(file)
+
+    @asynccontextmanager
+    async def lease(self, id_: str, waiting: Callable[[], None]) -> AsyncIterator[None]:
+        """Alone with this environment; `waiting` is called when another has it now."""
+        async with locked(self._leases / id_[:_LEASE_DIGITS], fcntl.LOCK_EX, waiting):
+            yield

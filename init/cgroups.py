@@ -1,0 +1,225 @@
+"""The cgroup of one stage: its limits, its figures, and the certainty that it is over.
+
+Seen from inside the container, where the host's cgroup tree is bound and only the folders that
+were delegated can be written to. Version 1 and version 2 differ in names alone, and those are
+the two tables here.
+"""
+
+# the import of pathlib takes longer than all that init does before Ready
+# ruff: noqa: PTH102, PTH106, PTH123
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from init.frames import Delegated
+
+#: nsjail's parent and the reaper live in the stage's group too; `processes` counts the program's.
+OVERHEAD_PROCESSES: Final = 2
+#: A group is out of memory when the next charge does not fit, and this is a huge page.
+_LARGEST_CHARGE_BYTES: Final = 2 * 1024 * 1024
+_EMPTY_WITHIN_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the kernel counted for one stage.
+
+    `memory_peak_bytes` is without the cache of files that lie on a disk: whichever stage reads a
+    store path first is charged for its pages, the next one finds them there. `oom_at_limit` says
+    that it was the stage's own limit that was met: an `oom_kills` alone can come from the limit
+    around the container, or from a host without memory.
+    """
+
+    cpu_seconds: float
+    memory_peak_bytes: int
+    oom_kills: int
+    refused_forks: int
+    cpu_user_seconds: float = 0.0
+    cpu_system_seconds: float = 0.0
+    oom_at_limit: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """How one version of cgroups spells what we need."""
+
+    attach: str  # a version 1 `tasks` takes a lone thread in 0.1 ms, where `cgroup.procs` takes 10
+    memory: str
+    swap: str
+    peak: str
+    oom: str
+    cache: str  # in memory.stat: file pages, those of a tmpfs included
+    cpu: str
+    cpu_user: tuple[str, str]  # (file, field)
+    cpu_system: tuple[str, str]
+
+
+_NAMES: Final = {
+    1: _Names(
+        attach="tasks",
+        memory="memory.limit_in_bytes",
+        swap="memory.memsw.limit_in_bytes",  # memory and swap together
+        peak="memory.max_usage_in_bytes",
+        oom="memory.oom_control",
+        cache="cache",
+        cpu="cpuacct.usage",
+        cpu_user=("cpuacct.usage_user", ""),
+        cpu_system=("cpuacct.usage_sys", ""),
+    ),
+    2: _Names(
+        attach="cgroup.procs",
+        memory="memory.max",
+        swap="memory.swap.max",  # swap alone
+        peak="memory.peak",
+        oom="memory.events",
+        cache="file",
+        cpu="cpu.stat",
+        cpu_user=("cpu.stat", "user_usec"),
+        cpu_system=("cpu.stat", "system_usec"),
+    ),
+}
+
+
+def field(text: str, name: str) -> int:
+    """A number of a file that holds `name value` lines; 0 when it is not there."""
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key == name:
+            return int(value)
+    return 0
+
+
+def split(total: float, user: int, system: int) -> tuple[float, float]:
+    """`total` in two, as the samples of the clock tick say.
+
+    The kernel measures the sum exactly, and which half it was only samples, as for any process.
+    """
+    share = user / (user + system) if user + system else 1.0
+    return total * share, total - total * share
+
+
+def cpu_seconds(version: int, text: str) -> float:
+    """`cpuacct.usage` counts nanoseconds, `cpu.stat` microseconds."""
+    return int(text) / 1e9 if version == 1 else field(text, "usage_usec") / 1e6
+
+
+class StageCgroup:
+    """A group for one stage; leaving the context kills what is left in it and removes it."""
+
+    def __init__(
+        self, delegated: Delegated, name: str, *, memory_bytes: int, processes: int, mount: str
+    ) -> None:
+        self._version = delegated.version
+        self._names = _NAMES[delegated.version]
+        self._folders = {
+            controller: f"{mount}/{folder}/{name}"
+            for controller, folder in delegated.folders.items()
+        }
+        self._memory_bytes = memory_bytes
+        self._pids_max = processes + OVERHEAD_PROCESSES
+
+    def __enter__(self) -> Self:
+        for folder in self._every():
+            os.mkdir(folder)
+        self._write("memory", self._names.memory, self._memory_bytes)
+        if self._version == 2:  # noqa: PLR2004
+            self._write("memory", "memory.oom.group", 1)
+        with suppress(FileNotFoundError):  # a kernel that does not account for swap
+            # version 1 counts memory and swap together, version 2 swap alone
+            self._write("memory", self._names.swap, 0 if self._version == 2 else self._memory_bytes)  # noqa: PLR2004
+        self._write("pids", "pids.max", self._pids_max)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+        for folder in self._every():
+            os.rmdir(folder)
+
+    def attach(self) -> None:
+        """Bring the calling process in; for a fresh child, before it executes anything."""
+        for folder in self._every():
+            with open(f"{folder}/{self._names.attach}", "w", encoding="ascii") as file:
+                file.write("0")
+
+    def cpu_seconds(self) -> float:
+        return cpu_seconds(self._version, self._read("cpuacct", self._names.cpu))
+
+    def oom_kills(self) -> int:
+        return field(self._read("memory", self._names.oom), "oom_kill")
+
+    def figures(self) -> Figures:
+        try:
+            peak = int(self._read("memory", self._names.peak))
+        except FileNotFoundError:
+            # memory.peak came with Linux 5.19
+            peak = int(self._read("memory", "memory.current"))
+        total = self.cpu_seconds()
+        user, system = split(
+            total,
+            self._number("cpuacct", *self._names.cpu_user),
+            self._number("cpuacct", *self._names.cpu_system),
+        )
+        return Figures(
+            cpu_seconds=total,
+            memory_peak_bytes=max(peak - self._cached_bytes(), 0),
+            oom_kills=self.oom_kills(),
+            refused_forks=field(self._read("pids", "pids.events"), "max"),
+            cpu_user_seconds=user,
+            cpu_system_seconds=system,
+            # version 2 counts who met this very limit; version 1's failcnt stays 0 in an OOM
+            oom_at_limit=peak > self._memory_bytes - _LARGEST_CHARGE_BYTES
+            or field(self._read("memory", self._names.oom), "oom") > 0,
+        )
+
+    def _cached_bytes(self) -> int:
+        """Pages of files on a disk that are charged here now; a tmpfs' files are memory."""
+        text = self._read("memory", "memory.stat")
+        return max(field(text, self._names.cache) - field(text, "shmem"), 0)
+
+    def kill(self) -> None:
+        """End every member, and return when none is left.
+
+        Members include the PID 1 of the jail's pid namespace: with it the kernel ends all of
+        them at once, however fast they fork.
+        """
+        deadline = time.monotonic() + _EMPTY_WITHIN_SECONDS
+        while pids := self._read("pids", "cgroup.procs").split():
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"processes that do not die: {pids}")
+            time.sleep(0.0005)
+
+    def _every(self) -> list[str]:
+        return list(dict.fromkeys(self._folders.values()))
+
+    def _read(self, controller: str, name: str) -> str:
+        with open(f"{self._folders[controller]}/{name}", encoding="ascii") as file:
+            return file.read()
+
+    def _number(self, controller: str, name: str, key: str) -> int:
+        """A file's only number, or that of one field; 0 where this kernel has no such file."""
+        try:
+            text = self._read(controller, name)
+        except FileNotFoundError:
+            return 0
+        return field(text, key) if key else int(text)
+
+    def _write(self, controller: str, name: str, value: int) -> None:
+        with open(f"{self._folders[controller]}/{name}", "w", encoding="ascii") as file:
+            file.write(str(value))

@@ -1,0 +1,131 @@
+"""nsjail's command line: the one place where its flags are spelled.
+
+A jail is stated as a value, and `argv` turns it into the arguments. It holds no path that is not
+named: the root is an empty tmpfs, so what a jail can see is the list of its mounts and no more.
+Resource limits are not nsjail's but the caller's (cgroups and rlimits, inherited): nsjail counts
+file sizes in megabytes, and its cgroup flags ask for rights that we do not have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+NSJAIL: Final = "/usr/local/bin/nsjail"
+#: The jail's PID 1. Without a reaper the program itself would be PID 1 of its namespace, where
+#: signals without a handler are ignored: `abort()` would hang and `kill -9 $$` do nothing.
+REAPER: Final = "/usr/bin/tini-static"
+#: Who a program is inside every jail. Outside it is the container's own, otherwise unused, uid.
+JAIL_UID: Final = 1000
+
+#: Kafel policy that takes back what the container's seccomp profile had to allow for nsjail and
+#: Nix (see init/seccomp.py), loaded by nsjail just before exec. ENOSYS, where a C library
+#: falls back to an older call on it; EPERM, where the answer is no. Kafel says umount for umount2.
+STAGE_POLICY: Final = """
+ERRNO(38) { clone3, io_uring_setup, io_uring_enter, io_uring_register }
+ERRNO(1) {
+  clone(flags) { (flags & 0x7E020000) != 0 },
+  unshare, setns, mount, umount, pivot_root, chroot,
+  ptrace, process_vm_readv, process_vm_writev, kcmp,
+  bpf, userfaultfd, perf_event_open,
+  keyctl, add_key, request_key,
+  sethostname, setdomainname,
+  fsopen, fsmount, fsconfig, fspick, move_mount, open_tree, mount_setattr
+}
+DEFAULT ALLOW
+""".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A path of the outside that the jail sees; read-only unless said otherwise."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A file system made for this jail, as mount(8) knows it."""
+
+    kind: str
+    target: str
+    options: str = ""
+    source: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink:
+    points_to: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Jail:
+    """Everything that one jail is. Mounts are made in the order given: parents come first.
+
+    `outer_uid` is the uid, in the caller's user namespace, that `uid` stands for: an unprivileged
+    user namespace maps only its creator. `policy` None leaves the container's profile alone: only
+    Nix, which sandboxes builds of its own, gets that.
+    """
+
+    command: tuple[str, ...]
+    mounts: tuple[Bind | Mount | Symlink, ...]
+    cwd: str
+    outer_uid: int
+    uid: int = JAIL_UID
+    environment: tuple[tuple[str, str], ...] = ()
+    hostname: str = "sandstream"
+    policy: str | None = STAGE_POLICY
+    network: bool = False
+    proc_writable: bool = False
+    pass_fds: tuple[int, ...] = ()
+    log_fd: int = 2
+
+
+#: Device nodes that programs expect; bound from the container, which has no others.
+DEVICES: Final = tuple(
+    Bind(f"/dev/{name}", f"/dev/{name}", writable=True)
+    for name in ("null", "zero", "full", "random", "urandom")
+)
+
+
+def argv(jail: Jail) -> list[str]:
+    """The command that runs `jail`. Pure; docs/flows.md prints it, a test compares it whole."""
+    words = [
+        NSJAIL,
+        "--mode", "o",
+        "--quiet",  # warnings and worse: in a good jail there are none, in another they say why
+        "--log_fd", str(jail.log_fd),
+        "--time_limit", "0",  # the caller's clock rules, in milliseconds
+        "--nice_level", "0",
+        "--disable_rlimits",  # inherited from the caller, who sets them in bytes
+        "--hostname", jail.hostname,
+        "--user", f"{jail.uid}:{jail.outer_uid}:1",
+        "--group", f"{jail.uid}:{jail.outer_uid}:1",
+        "--cwd", jail.cwd,
+    ]  # fmt: skip
+    if jail.network:
+        words += ["--disable_clone_newnet"]
+    if jail.proc_writable:
+        words += ["--proc_rw"]
+    for fd in jail.pass_fds:
+        words += ["--pass_fd", str(fd)]
+    for entry in jail.mounts:
+        words += _mount_words(entry)
+    for name, value in jail.environment:
+        words += ["--env", f"{name}={value}"]
+    if jail.policy is not None:
+        words += ["--seccomp_string", jail.policy]
+    return [*words, "--", *jail.command]
+
+
+def _mount_words(entry: Bind | Mount | Symlink) -> list[str]:
+    match entry:
+        case Bind(source, target, writable):
+            return ["--bindmount" if writable else "--bindmount_ro", f"{source}:{target}"]
+        case Mount(kind, target, options, source):
+            return ["--mount", f"{source}:{target}:{kind}:{options}"]
+        case Symlink(points_to, at):
+            return ["--symlink", f"{points_to}:{at}"]

@@ -1,0 +1,167 @@
+"""From what Nix printed to an environment, or to words that help the shell's author. Pure."""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from init import profile as profiles
+from init.frames import DependenciesDone, Environment
+from init.nix import is_store_path
+from init.outcome import Outcome
+
+if TYPE_CHECKING:
+    from init.frames import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the program printed: the inputs' output, its closure, and the shell's variables."""
+
+    path: str
+    closure: tuple[str, ...]
+    profile: bytes
+
+
+class BadAnswerError(ValueError):
+    """The program ended well, but what it printed is no environment; the text says to whom."""
+
+
+def parse(stdout: bytes) -> Answer:
+    """The three parts of what `script` prints. Raises BadAnswerError."""
+    head, found, profile = stdout.partition(b"\n{")
+    lines = head.decode(errors="replace").split("\n")
+    word, _, path = lines[-1].partition(" ")
+    if not found or word != "inputs":
+        raise BadAnswerError("shell.nix must evaluate to one mkShell derivation, not to several")
+    closure = tuple(sorted(set(lines[:-1])))
+    answer = Answer(path, closure, b"{" + profile)
+    for name in (path, *closure):
+        if not is_store_path(name):
+            raise BadAnswerError(f"{name!r} is no store path")
+    return answer
+
+
+def checked(answer: Answer) -> Answer:
+    """The answer, if a stage can start its shell from the closure alone. Raises BadAnswerError."""
+    try:
+        bash = profiles.parse(answer.profile).bash(answer.closure)
+    except profiles.ProfileError as error:
+        raise BadAnswerError(f"{error}; use pkgs.mkShell, which brings one") from error
+    if "/".join(bash.split("/")[:4]) not in answer.closure:
+        raise BadAnswerError(f"{bash} is not among the inputs of shell.nix; use pkgs.mkShell")
+    return answer
+
+
+_UNREACHABLE: Final = (
+    "a build reaches the hosts that the administrator allows, and only where its hash is known"
+    " before (SANDSTREAM_DEPENDENCIES_ALLOW)"
+)
+#: What Nix says -> what the user can do about it.
+_HINTS: Final = (
+    (
+        b"attribute 'inputDerivation' in selection path",
+        "shell.nix must evaluate to a shell: pkgs.mkShell { packages = [ ... ]; }",
+    ),
+    (
+        b"forbidden in restricted mode",
+        "a shell reads shell.nix, *.nix, *.lock, nix/** and <nixpkgs>, and it has no network",
+    ),
+    (b"Could not resolve host", _UNREACHABLE),
+    (b"CONNECT tunnel failed, response 403", _UNREACHABLE),
+)
+
+
+def explained(stderr: bytes) -> bytes:
+    """Nix's words, and below them ours where they are hard to understand."""
+    hints = dict.fromkeys(hint for words, hint in _HINTS if words in stderr)
+    return stderr + "".join(f"sandstream: {hint}\n" for hint in hints).encode()
+
+
+#: The last words of a client whose daemon, or the daemon's process that serves it, has died: at
+#: work, while they greet each other, or before.
+_DISCONNECTED: Final = re.compile(
+    rb"error: (?:Nix daemon disconnected unexpectedly|unexpected end-of-file"
+    rb"|(?:(?:read|write) of \d+ bytes|writing to file): (?:Connection reset by peer|Broken pipe)"
+    rb"|cannot connect to socket at '/run/nix\.socket')"
+)
+
+
+def daemon_gone(stderr: bytes) -> bool:
+    """Whether Nix ended because its daemon did: that says nothing of the shell.
+
+    A shell can say the same words. Then it is built again, and at the deadline by a worker.
+    """
+    last = stderr.rstrip().rpartition(b"\n")[2]
+    return _DISCONNECTED.search(last) is not None
+
+
+#: The last words of a Nix that has met the lock of a build of the store's owner.
+_ANOTHERS_LOCK: Final = re.compile(rb"/nix/store/[^/\s]+\.lock\W{0,2}: Permission denied\s*\Z")
+
+
+def met_anothers_build(report: Report) -> bool:
+    """Whether Nix ended because the store's owner builds the same: it says nothing of the shell.
+
+    A shell can say the same words. Then it is built again, under what is left of its limits.
+    """
+    return (
+        report.outcome is Outcome.NONZERO_EXIT and _ANOTHERS_LOCK.search(report.stderr) is not None
+    )
+
+
+#: A build's process, or its shell's child, that SIGXFSZ killed; only there Nix indents.
+_FILE_SIZE: Final = re.compile(
+    rb"^ +Reason: builder failed (?:with exit code %d|due to signal %d\b.*)\.?$"
+    % (128 + signal.SIGXFSZ, signal.SIGXFSZ),
+    re.MULTILINE,
+)
+
+
+def met_file_size(stderr: bytes) -> bool:
+    """Whether Nix says that a build ended by the limit on the size of a file."""
+    return _FILE_SIZE.search(stderr) is not None
+
+
+def concluded(report: Report) -> tuple[Report, Answer | None]:
+    """The report as its submission gets it, and the environment if there is one.
+
+    What Nix printed on stdout is ours to read: nothing of it stays in the report.
+    """
+    shown = replace(report, stdout=b"", stdout_total=0)
+    if report.outcome is Outcome.NONZERO_EXIT and met_file_size(report.stderr):
+        # Nix hides it: it tells how the builder ended, and ends itself with a code of its own
+        told = replace(
+            shown, outcome=Outcome.FILE_SIZE_LIMIT, message="a build's file grew too large"
+        )
+        return told, None
+    if report.outcome is not Outcome.OK:
+        return _said(shown, explained(report.stderr)), None
+    try:
+        return shown, checked(parse(report.stdout))
+    except BadAnswerError as error:
+        said = _said(shown, report.stderr + f"sandstream: {error}\n".encode())
+        return replace(said, outcome=Outcome.NONZERO_EXIT, exit_code=1), None
+
+
+def instantiated(report: Report) -> Report:
+    """The report of an evaluation alone: its stdout is the derivation's path, or nothing."""
+    if report.outcome is Outcome.OK:
+        return report
+    return concluded(report)[0]
+
+
+def done(report: Report) -> DependenciesDone:
+    """The frame; the first path of its closure is the output of the shell's `inputDerivation`."""
+    shown, answer = concluded(report)
+    if answer is None:
+        return DependenciesDone(shown)
+    others = (path for path in answer.closure if path != answer.path)
+    return DependenciesDone(shown, Environment((answer.path, *others), answer.profile))
+
+
+def _said(report: Report, stderr: bytes) -> Report:
+    more = len(stderr) - len(report.stderr)
+    return replace(report, stderr=stderr, stderr_total=report.stderr_total + more)

@@ -1,0 +1,1 @@
+exec fpc -O2 -v0 -omain main.pas

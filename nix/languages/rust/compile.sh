@@ -1,0 +1,1 @@
+exec rustc --edition 2021 -O -o main main.rs

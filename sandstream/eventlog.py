@@ -1,0 +1,108 @@
+"""The event log's server as a part of the stack: kept alive, on the port that it first had.
+
+Or servers that others keep (`SANDSTREAM_CLUSTER`): then nothing is started here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from sandstream import leftovers
+from sandstream.state import StackSettings, State
+from sandstream.supervisor import Say, ended, pause
+from streams.connection import NatsSettings
+from streams.replay import reached
+from streams.rights import ADMIN
+from streams.server import ServerConfig, ServerFailed, passwords, server
+from streams.settings import read
+from streams.setup import LogSettings, setup
+
+NAME: Final = "nats"
+
+
+class EventLogServer:
+    """Where it is, and the password of each of its users."""
+
+    def __init__(self, url: str, secrets: dict[str, str]) -> None:
+        self.url = url
+        self.secrets = secrets
+
+    def settings(self, user: str) -> NatsSettings:
+        """How to connect as one user."""
+        return NatsSettings(
+            nats_url=self.url, nats_user=user, nats_password=SecretStr(self.secrets[user])
+        )
+
+    def env(self, user: str) -> dict[str, str]:
+        """The same for a child process: its own password, and no other."""
+        return {
+            "SANDSTREAM_NATS_URL": self.url,
+            "SANDSTREAM_NATS_USER": user,
+            "SANDSTREAM_NATS_PASSWORD": self.secrets[user],
+        }
+
+
+@asynccontextmanager
+async def event_log(
+    state: State, port: int, say: Say, *, own: bool = False
+) -> AsyncIterator[EventLogServer]:
+    """The running server with its streams, queues and buckets made.
+
+    `own`: the one of this folder, though others keep one for the stack.
+    """
+    secrets = passwords(state.secrets)
+    cluster = read(StackSettings).cluster
+    if cluster and not own:
+        running = EventLogServer(cluster, secrets)
+        await _set_up(running, read(LogSettings))
+        yield running
+        return
+    # Port -1 lets the server choose.
+    config = ServerConfig(
+        folder=state.nats, passwords=secrets, port=port or -1, host=read(StackSettings).nats_host
+    )
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    keeper = asyncio.create_task(_keep(config, state, say, ready))
+    try:
+        running = EventLogServer(await ready, secrets)
+        # Alone it holds every stream once, however many copies others are to hold.
+        await _set_up(running, read(LogSettings).model_copy(update={"replicas": 1}))
+        yield running
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+        leftovers.forget(state.running, NAME)
+
+
+async def _set_up(running: EventLogServer, settings: LogSettings) -> None:
+    async with reached(running.settings(ADMIN), name="setup") as client:
+        await setup(client, settings)
+
+
+async def _keep(config: ServerConfig, state: State, say: Say, ready: asyncio.Future[str]) -> None:
+    deaths = 0
+    while True:
+        try:
+            async with server(config) as (process, url):
+                leftovers.note(state.running, NAME, process.pid)
+                config = replace(config, port=urlsplit(url).port or config.port)
+                if not ready.done():
+                    ready.set_result(url)
+                status = await process.wait()
+                why = ended(status)
+        except ServerFailed as error:
+            if not ready.done():
+                ready.set_exception(error)
+                return
+            why = str(error)
+        deaths += 1
+        say(f"{NAME} {why}; again in {pause(deaths):g} s ({state.nats / 'nats.log'})")
+        await asyncio.sleep(pause(deaths))

@@ -1,0 +1,58 @@
+"""A submission run once more as it was asked for, and what came out otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sandstream.client import Client, StageResult, Submission
+from sandstream.report import stages
+
+#: What a program decides; times and memory differ from run to run.
+_COMPARED: Final = ("outcome", "exit_code", "signal", "stdout", "stderr", "verdict")
+
+
+class NotReplayableError(Exception):
+    """The request is not here in full: a file is too large for the object."""
+
+
+def body(found: Submission) -> dict[str, Any]:
+    """The request of a submission as the body of a new one: nulls stand for what was absent."""
+    request = found["request"]
+    for file in request["files"]:
+        if file["content"] is None:
+            raise NotReplayableError(f"{file['name']} is too large to be sent again from here")
+    cases = [
+        {name: value for name, value in case.items() if case.get(_subject(name)) is not None}
+        for case in request["test_cases"]
+    ]
+    return {**request, "test_cases": cases}
+
+
+def _subject(name: str) -> str:
+    """The field that a field speaks of: `stdin_encoding` means nothing without `stdin`."""
+    return name.removesuffix("_encoding")
+
+
+def differences(old: Submission, new: Submission) -> Iterator[str]:
+    """Every stage that did something else, in words."""
+    before, after = dict(stages(old)), dict(stages(new))
+    for name in (*before, *(name for name in after if name not in before)):
+        if name == "dependencies":
+            # A build that was needed says more than a hit does: only how it ended counts.
+            fields: tuple[str, ...] = ("outcome",)
+        else:
+            fields = _COMPARED
+        one: StageResult = before.get(name, {})
+        other: StageResult = after.get(name, {})
+        for field in fields:
+            was, now = dict(one).get(field), dict(other).get(field)
+            if was != now:
+                yield f"{name}: {field} was {was!r}, is {now!r}"
+
+
+async def run(client: Client, id_: str) -> tuple[Submission, Submission]:
+    """The old one and the new one, both at their end."""
+    old = await client.get(id_)
+    new = await client.run(body(old))
+    return old, new

@@ -1,0 +1,134 @@
+"""`sandstream up` and `sandstream demo`: a stack that lives as long as the command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from sandstream.demo import demo
+from sandstream.stack import Stack, stack
+from sandstream.state import State, StateBusyError
+from sandstream.supervisor import Say
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPTED: Final = 130
+AUDIT: Final = 'eval "$(.venv/bin/sandstream env auditor)" && .venv/bin/python -m streams replay'
+_PASTE: Final = {
+    "files": [
+        {
+            "name": "shell.nix",
+            "content": "{ pkgs ? import <nixpkgs> {} }:"
+            " pkgs.mkShell { packages = [ pkgs.python3 ]; }",
+        },
+        {"name": "run.sh", "content": 'python3 -c "print(6 * 7)"'},
+    ]
+}
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def curl(url: str) -> str:
+    """A submission to paste into another terminal."""
+    header = "Content-Type: application/json"
+    return f"curl -s '{url}/submissions?wait=60' -H '{header}' -d '{json.dumps(_PASTE)}'"
+
+
+async def until_asked(work: Coroutine[Any, Any, int]) -> int:
+    """Run it to its end, or to Ctrl-C or SIGTERM: these cancel it once, so that it cleans up."""
+    task = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def ask() -> None:
+        nonlocal asked
+        if not asked:
+            asked = True
+            task.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, ask)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return INTERRUPTED
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def sayer(console: Console) -> Say:
+    """One line for each happening, with the time of day."""
+
+    def say(words: str) -> None:
+        console.print(Text(f"{time.strftime('%H:%M:%S')}  {words}"), soft_wrap=True)
+
+    return say
+
+
+async def up(state: State, *, port: int, nats_port: int, console: Console) -> int:
+    """Serve until asked to stop; being asked is no failure."""
+
+    async def serve() -> int:
+        began = time.monotonic()
+        console.print(Text("Sandstream is starting ...", style="dim"))
+        async with stack(state, port=port, nats_port=nats_port, say=sayer(console)) as running:
+            _banner(console, state, running, time.monotonic() - began)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                console.print(Text("Stopping ...", style="dim"))
+        return 0
+
+    status = await until_asked(serve())
+    console.print(Text("Stopped. The history stays: the next `make up` finds it.", style="dim"))
+    return 0 if status == INTERRUPTED else status
+
+
+def _banner(console: Console, state: State, running: Stack, took: float) -> None:
+    lines = (
+        ("Sandstream ", "bold"), f"serves {running.url}  ", (f"(up in {took:.1f} s)\n", "dim"),
+        ("  documentation  ", "dim"), (f"{running.url}/docs\n", ""),
+        ("  events         ", "dim"), (f"{running.log.url}\n", ""),
+        ("  logs           ", "dim"), (f"{state.logs}/*.log\n", ""),
+        ("  audit          ", "dim"), (f"{AUDIT}\n", ""),
+        ("  try            ", "dim"), (".venv/bin/sandstream submit examples/cpp\n", ""),
+        ("  or paste       ", "dim"), (f"{curl(running.url)}\n", ""),
+        ("  Ctrl-C stops everything; what happens until then stands below.", "dim"),
+    )  # fmt: skip
+    console.print(Text.assemble(*lines), soft_wrap=True)
+
+
+async def show(state: State, *, console: Console) -> int:
+    """The demo on a stack of its own, or on the one that already runs on this state."""
+
+    async def play() -> int:
+        console.print(Text("Starting the whole system ...", style="dim"))
+        began = time.monotonic()
+        async with stack(state, port=free_port(), nats_port=0, say=sayer(console)) as running:
+            took = time.monotonic() - began
+            console.print(Text(f"Up in {took:.1f} s at {running.url}.\n", style="dim"))
+            status = await demo(running.url, console)
+            console.print(Text("Stopping it again ...", style="dim"))
+        console.print(Text("Stopped. Nothing runs on but the Docker engine.", style="dim"))
+        return status
+
+    try:
+        return await until_asked(play())
+    except StateBusyError as busy:
+        if busy.url is None:
+            raise
+        console.print(Text(f"{busy}. The demo uses that one.\n", style="dim"))
+        return await until_asked(demo(busy.url, console))

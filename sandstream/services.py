@@ -1,0 +1,110 @@
+"""What each process of the stack is told: its command line, and the whole of its environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from nix import channel, docker, images, pin
+from sandstream.state import CHECKOUT, State
+from sandstream.supervisor import Program
+
+#: What a child may know of our environment, beside the settings.
+_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST")
+_PREFIX: Final = "SANDSTREAM_"
+#: Settings that go by the names that Nix's users know.
+PLAIN: Final = ("SUBSTITUTERS", "TRUSTED_PUBLIC_KEYS")
+#: A worker's uids: by default 64 slices of 1024, from 1,000,000 on.
+_UID_FIRST: Final = 1_000_000
+_UIDS: Final = 65_536
+_STACKS: Final = 4096
+#: In the order of their start; they stop the other way round, so that the API goes first.
+SERVICES: Final = ("projector", "worker", "api")
+
+
+class NotSetUpError(Exception):
+    """An image or the channel is not there, or not of this source."""
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What set-up made: the images of this source, the revision of the channel."""
+
+    images: images.ImageTags
+    channel_revision: str
+
+
+def set_up(state: State) -> SetUp:
+    """Look for it; raises NotSetUpError. Everything that is missing comes by `make setup`."""
+    tags = images.tags()
+    if not docker.exists(tags.runner, tags.builder):
+        raise NotSetUpError("no Docker engine answers, or it lacks the images: run `make setup`")
+    if not (state.channel / "default.nix").exists() or not (state.nix / "store").is_dir():
+        raise NotSetUpError(f"{state.folder} has no Nix channel yet: run `make setup`")
+    return SetUp(tags, channel.revision(state.folder))
+
+
+def caches(channel_revision: str, ours: Mapping[str, str]) -> dict[str, str]:
+    """Where builders fetch what others have built: as we were told, else nixpkgs' own cache.
+
+    The offline channel has none: everything of it is built here.
+    """
+    told = {name: ours[name] for name in PLAIN if name in ours}
+    if told or not channel_revision.startswith("nixpkgs-"):
+        return told
+    return {"SUBSTITUTERS": pin.PUBLIC_CACHE, "TRUSTED_PUBLIC_KEYS": pin.PUBLIC_KEY}
+
+
+def stack_number(state: State) -> int:
+    """A number of this state folder, the same at each start, hardly that of another one."""
+    return zlib.crc32(str(state.folder).encode()) % _STACKS
+
+
+def settings(ours: Mapping[str, str]) -> dict[str, str]:
+    """What the person who started us has set."""
+    return {key: value for key, value in ours.items() if key.startswith(_PREFIX)}
+
+
+def own_to(state: State) -> dict[str, str]:
+    """What keeps two stacks of one host apart.
+
+    The worker's name, which its containers bear, and the uids that these have.
+    """
+    number = stack_number(state)
+    host = re.sub(r"[^A-Za-z0-9_.-]+", "-", socket.gethostname())[:40] or "worker"
+    return {
+        "SANDSTREAM_WORKER_NAME": f"{host}-{number}",
+        "SANDSTREAM_UID_FIRST": str(_UID_FIRST + number * _UIDS),
+    }
+
+
+def environment(
+    state: State, made: SetUp, port: int, nats: Mapping[str, str], ours: Mapping[str, str]
+) -> dict[str, str]:
+    """Settings of the person who started us go before our own choices, but for what must fit."""
+    inherited = {key: ours[key] for key in _INHERITED if key in ours}
+    return {
+        **inherited,
+        "PYTHONUNBUFFERED": "1",
+        **own_to(state),
+        **settings(ours),
+        "SANDSTREAM_STATE": str(state.folder),
+        "SANDSTREAM_PORT": str(port),
+        "SANDSTREAM_RUNNER_IMAGE": made.images.runner,
+        "SANDSTREAM_CHANNEL_REVISION": made.channel_revision,
+        **nats,
+    }
+
+
+def program(name: str, state: State, made: SetUp, port: int, nats: Mapping[str, str]) -> Program:
+    """A service is its folder: `python -m NAME`, in the checkout."""
+    env = environment(state, made, port, nats, os.environ)
+    if name == "worker":
+        env |= caches(made.channel_revision, os.environ)  # a container may have to build for itself
+    return Program(name, (sys.executable, "-m", name), env, CHECKOUT)

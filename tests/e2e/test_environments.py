@@ -1,0 +1,66 @@
+"""An environment that is built before anybody submits it, on the whole system."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+
+import httpx
+import pytest
+
+from sandstream.client import Client
+
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
+
+
+def shell(more="") -> dict:
+    text = (
+        "{ pkgs ? import <nixpkgs> {} }: pkgs.mkShell { packages = [ pkgs.python3 ]; "
+        f'ONCE = "{uuid.uuid4().hex}"; {more} }}'
+    )
+    return {"name": "shell.nix", "content": text}
+
+
+async def test_a_warmed_environment_is_followed_live_and_then_a_hit_for_its_submissions(running):
+    file = shell()
+    async with httpx.AsyncClient(base_url=running.url, timeout=60) as http:
+        asked = await http.post("/environments", json={"files": [file]})
+        assert asked.status_code == 201, asked.text
+        here = asked.headers["location"]
+        async with http.stream("GET", f"{here}/events") as stream:
+            lines = [line async for line in stream.aiter_lines() if line.startswith("data: ")]
+        queued, built = (json.loads(line.removeprefix("data: ")) for line in lines)
+        assert (queued["event"], built["event"], built["how"]) == (
+            "deps-queued", "deps-built", "built",
+        )  # fmt: skip
+        async with Client(running.url) as client:
+            body = {"files": [file, {"name": "run.sh", "content": "python3 -c 'print(6 * 7)'"}]}
+            done = await client.run(body)
+        assert (done["runs"][0]["stdout"], done["environment"]["how"]) == ("42\n", "hit")
+        for _ in range(100):
+            shown = (await http.get(here)).json()
+            if shown["hits"]:
+                break
+            await asyncio.sleep(0.1)
+        listed = (await http.get("/environments")).json()
+    assert (shown["status"], shown["how"], shown["hits"], shown["submission"]) == (
+        "built", "built", 1, None,
+    )  # fmt: skip
+    assert shown["by"].startswith("builder@")
+    assert shown["last_used"] > shown["built_at"]
+    assert [path["path"] for path in shown["paths"]] == shown["closure"]
+    assert sum(path["size_bytes"] for path in shown["paths"]) == shown["size_bytes"] > 10_000_000
+    assert any("-python3-" in path["path"] for path in shown["paths"])
+    inputs = next(path for path in shown["paths"] if path["path"] == shown["path"])
+    assert any("-python3-" in path for path in inputs["references"])
+    assert shown["id"] in [one["id"] for one in listed]
+
+
+async def test_a_shell_that_can_not_be_built_is_told_with_its_log(running):
+    async with httpx.AsyncClient(base_url=running.url, timeout=60) as http:
+        file = shell('x = pkgs.runCommand "x" {} "echo no such luck; exit 3";')
+        answer = await http.post("/environments?wait=60", json={"files": [file]})
+        shown = answer.json()
+    assert (shown["status"], shown["path"]) == ("failed", None)
+    assert "no such luck" in shown["result"]["stderr"]

@@ -1,0 +1,64 @@
+"""What is in the images."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from nix import docker, images
+from nix.channel.nar import sri
+from nix.progress import Progress
+
+pytestmark = pytest.mark.integration
+
+
+def in_image(image: str, *command: str) -> str:
+    return docker.Container(image, 30000).run(command)
+
+
+@pytest.mark.parametrize("image", ["base", "runner", "builder"])
+def test_nix_has_the_fix_in_every_image_that_has_nix(prepared, image):
+    version = in_image(getattr(prepared.tags, image), "nix", "--version").split()[-1]
+    assert tuple(map(int, version.split("."))) >= (2, 34, 5)
+
+
+def test_jail_reaper_and_shell_are_where_the_worker_expects_them(prepared):
+    tools = "nsjail --help 2>&1 | head -n 1; /usr/bin/tini-static --version; /usr/bin/busybox true"
+    assert "tini version" in in_image(prepared.tags.base, "sh", "-ec", tools)
+
+
+def test_jail_reaper_needs_no_library(prepared):
+    script = "! patchelf --print-interpreter /usr/bin/tini-static 2>&1"
+    assert "cannot find section '.interp'" in in_image(prepared.tags.base, "sh", "-c", script)
+
+
+def test_no_file_of_the_image_gains_privilege(prepared):
+    finding = "find / -xdev -type f -perm /6000 2>/dev/null || true"
+    assert in_image(prepared.tags.base, "sh", "-c", finding) == ""
+
+
+def test_builder_image_has_its_dependencies(prepared):
+    imports = "import nats, orjson, pydantic, pydantic_settings, sqlite3; print('ok')"
+    argv = ["python3", "-c", imports]
+    assert in_image(prepared.tags.builder, *argv).strip() == "ok"
+
+
+def test_nats_image_has_the_server(prepared):
+    assert in_image(prepared.tags.nats, "/nats-server", "--version").startswith("nats-server: v2.")
+
+
+def test_second_build_takes_less_than_a_second(prepared):
+    images.build(Progress())  # a source may have been edited since the session began
+    began = time.monotonic()
+    images.build(Progress())
+    assert time.monotonic() - began < 1
+
+
+def test_our_archive_hash_is_nix_own(prepared, tmp_path):
+    script = "mkdir -p t/d; printf abc > t/d/f; chmod +x t/d/f; ln -s d/f t/l; nix hash path t"
+    (tmp_path / "t" / "d").mkdir(parents=True)
+    (tmp_path / "t" / "d" / "f").write_text("abc")
+    (tmp_path / "t" / "d" / "f").chmod(0o755)
+    (tmp_path / "t" / "l").symlink_to("d/f")
+    assert prepared.bash(script).strip() == sri(tmp_path / "t")

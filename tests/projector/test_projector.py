@@ -1,0 +1,253 @@
+"""The projector on the real log: live, rebuilt, two at once, over damage, while traffic goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from init.outcome import Outcome
+from projector.rebuild import rebuild
+from projector.service import Projection, serve
+from streams.content import inline
+from streams.entries import entry
+from streams.events import DepsBuilt, DepsQueued, Finished, Ran, Started, Submitted
+from streams.fold import Status
+from streams.limits import Limits
+from streams.log import EventLog
+from streams.readmodel import Progress, ReadModel
+from streams.replay import woken
+from streams.request import File, Request
+from streams.results import RunResult, StageResult
+
+pytestmark = pytest.mark.integration
+
+
+async def story(log, id_, *, until=5, size=0):
+    """The first events of one submission; `size` bytes of content in its files."""
+    files = tuple(
+        File(name=f"f{number}", content=inline(b"x" * 60_000)) for number in range(size // 60_000)
+    )
+    request = Request(files=files)
+    told = [
+        DepsBuilt(submission_id=id_, by="b", how="hit", result=StageResult(outcome=Outcome.OK)),
+        Started(submission_id=id_, by="w", attempt=1, container="c"),
+        Ran(submission_id=id_, by="w", result=RunResult(outcome=Outcome.OK, case=0)),
+        Finished(submission_id=id_, by="w", verdict="ok"),
+    ]
+    last = await log.append_all([
+        Submitted(submission_id=id_, by="a", request=request, environment_id="e", channel="c"),
+        DepsQueued(
+            submission_id=id_, by="a", environment_id="e", channel="c", files=(), limits=Limits()
+        ),
+    ])  # fmt: skip
+    for event in told[: until - 1]:
+        last = await log.append(event, after=last)
+    return last
+
+
+@asynccontextmanager
+async def serving(nats):
+    """A projector, as `python -m projector` runs it."""
+    async with nats.connect("projector") as client, woken(client) as wake:
+        task = asyncio.create_task(serve(EventLog(client), ReadModel(client), wake))
+        try:
+            yield client
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def reaches(model, sequence, seconds=10.0):
+    async with asyncio.timeout(seconds):
+        while await (await model.live()).checkpoint() < sequence:
+            await asyncio.sleep(0.05)
+
+
+async def is_the_fold(nats, ids):
+    """Every entry is what the log says, byte for byte."""
+    async with nats.connect("auditor") as client:
+        log, generation = EventLog(client), await ReadModel(client).live()
+        for id_ in ids:
+            found = await generation.get(id_)
+            assert found is not None, id_
+            want = entry(await log.state(id_))
+            assert found[0].model_dump_json() == want.model_dump_json(), id_
+
+
+async def test_entries_follow_the_log(nats):
+    async with serving(nats) as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        last = [await story(log, f"s{number}", until=number % 6) for number in range(12)][-1]
+        await reaches(model, last)
+        await is_the_fold(nats, [f"s{number}" for number in range(12)])
+        generation = await model.live()
+        block = await generation.block(client, 0)
+        assert (await generation.progress()).open == len([n for n in range(12) if n % 6 != 5])
+        assert [id_ for _, id_ in block] == [f"s{number}" for number in reversed(range(12))]
+
+
+async def test_an_entry_that_is_too_large_is_elided_and_goes_on(nats):
+    async with serving(nats) as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        last = await story(log, "big", until=1, size=600_000)
+        await reaches(model, last)
+        generation = await model.live()
+        found = await generation.get("big")
+        assert found[0].elided
+        last = await log.append(
+            DepsBuilt(
+                submission_id="big", by="b", how="hit", result=StageResult(outcome=Outcome.OK)
+            ),
+            after=last,
+        )
+        await reaches(model, last)
+        found = await generation.get("big")
+        assert found[0].submission.status is Status.DEPS_BUILT
+        await is_the_fold(nats, ["big"])
+
+
+async def test_a_rebuild_makes_the_same_entries_and_switches(nats):
+    ids = [f"s{number}" for number in range(20)]
+    async with serving(nats) as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        for id_ in ids:
+            last = await story(log, id_)
+        await reaches(model, last)
+        for name in ("b", "a"):
+            report = await rebuild(client, log, model)
+            assert report.generation == name == (await model.live()).name
+            assert report.comparison.equal == len(ids)
+            assert not report.comparison.differ
+            assert report.events == last
+            await is_the_fold(nats, ids)
+        last = await story(log, "later")
+        await reaches(model, last)
+        await is_the_fold(nats, ["later"])
+
+
+async def test_a_rebuild_while_traffic_goes_on_loses_nothing(nats):
+    ids = [f"s{number}" for number in range(60)]
+    async with serving(nats) as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+
+        async def traffic():
+            for id_ in ids:
+                last = await story(log, id_)
+            return last
+
+        running = asyncio.create_task(traffic())
+        for _ in range(3):
+            await asyncio.sleep(0.2)
+            report = await rebuild(client, log, model)
+            assert not report.comparison.differ
+        last = await running
+        await reaches(model, last)
+        await asyncio.sleep(0.3)
+        await is_the_fold(nats, ids)
+        assert len(await (await model.live()).ids(client)) == len(ids)
+
+
+async def test_two_projectors_do_no_harm(nats):
+    ids = [f"s{number}" for number in range(30)]
+    async with serving(nats) as client, serving(nats), nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        await asyncio.gather(*(story(log, id_) for id_ in ids))
+        await reaches(model, await log.last_sequence())
+        await asyncio.sleep(0.5)
+        await is_the_fold(nats, ids)
+
+
+async def test_one_that_starts_again_with_an_old_checkpoint_skips(nats):
+    async with nats.connect("projector") as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        await story(log, "s1")
+        await story(log, "big", size=600_000)
+        generation = await model.live()
+        await Projection(log, generation, Progress()).advance()
+        revisions = [(await generation.get(id_))[1] for id_ in ("s1", "big")]
+        for position in (0, 3):
+            progress = Progress(sequence=position, open=1 if position else 0)
+            await Projection(log, generation, progress).advance()
+            assert (await generation.progress()).open == 0
+        assert [(await generation.get(id_))[1] for id_ in ("s1", "big")] == revisions
+        await is_the_fold(nats, ["s1", "big"])
+
+
+async def test_a_late_projector_never_writes_a_part_as_the_whole(nats):
+    """Its generation is cleared below it: it must read the story from its beginning."""
+    async with nats.connect("projector") as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        last = await story(log, "s1", until=2)
+        generation = await model.live()
+        await Projection(log, generation, Progress()).advance()
+        await generation.clear(client)
+        await log.append(Started(submission_id="s1", by="w", container="c"), after=last)
+        await Projection(log, generation, Progress(sequence=last, open=1)).advance()
+        await is_the_fold(nats, ["s1"])
+
+
+async def test_an_old_entry_of_a_replica_that_is_behind_spoils_nothing(nats, monkeypatch):
+    """It lacks events between itself and those that come now: its fold must not be written."""
+    async with nats.connect("projector") as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        generation = await model.live()
+        last = await story(log, "s1", until=2)
+        await Projection(log, generation, Progress()).advance()
+        old = await generation.get("s1")
+        last = await log.append(Started(submission_id="s1", by="w", container="c"), after=last)
+        await Projection(log, generation, await generation.progress()).advance()
+        said = Ran(submission_id="s1", by="w", result=RunResult(outcome=Outcome.OK, case=0))
+        await log.append(said, after=last)
+        answers, newest = [old], generation.get
+
+        async def behind(submission_id):
+            return answers.pop() if answers else await newest(submission_id)
+
+        monkeypatch.setattr(generation, "get", behind)
+        await Projection(log, generation, await generation.progress()).advance()
+        assert answers == []
+        monkeypatch.undo()
+        await is_the_fold(nats, ["s1"])
+
+
+async def test_damage_is_logged_with_its_sequence_and_stepped_over(nats, caplog):
+    async with serving(nats) as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        await story(log, "s1")
+        ack = await admin.jetstream().publish("submissions.s1.broken", b"{")
+        await admin.jetstream().publish(
+            "submissions.s1.zapped",
+            b'{"event":"zapped","submission_id":"s1","at":"2030-01-01T00:00:00Z","by":"x","q":1}',
+        )
+        last = await story(log, "s2")
+        await reaches(model, last)
+        found = await (await model.live()).get("s1")
+        assert found[0].submission.unknown[0]["q"] == 1
+        await is_the_fold(nats, ["s2"])
+        report = await rebuild(client, log, model)
+        assert report.damaged == 1
+        assert f"message {ack.seq} of the log is no event" in caplog.text
+
+
+async def test_it_goes_on_after_the_server_was_away(nats):
+    async with serving(nats) as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        await story(log, "s1")
+        client._transport.close()
+        last = await story(log, "s2")
+        await reaches(model, last, 15)
+        await is_the_fold(nats, ["s1", "s2"])
+
+
+async def test_it_ends_when_it_is_told_even_if_nobody_heard_the_cancellation(nats):
+    async with nats.connect("projector") as client:
+        stop = asyncio.Event()
+        serving = serve(EventLog(client), ReadModel(client), asyncio.Event(), stop)
+        task = asyncio.create_task(serving)
+        await asyncio.sleep(0.3)
+        assert not task.done()
+        stop.set()
+        await asyncio.wait_for(task, 20)

@@ -1,0 +1,171 @@
+"""What is struck, and how: by pid, each only while it is the process that we mean."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandstream import leftovers
+from sandstream.builders import instance
+from sandstream.services import own_to
+from sandstream.stack import Stack
+from sandstream.state import State
+from tests.builder.daemons import daemons
+from tests.reliability.engine import Engine
+
+SERVICES = ("api", "projector", "worker")
+PAIR = ("builder", "evaluator")
+VICTIMS = (*SERVICES, *PAIR, "nats", "dockerd", "nix-daemon", "container", "init")
+HOWS = ("kill", "stop")
+#: Those that nobody starts again: the submission, or the build, begins anew.
+_MORTAL = frozenset({"container", "init", "nix-daemon"})
+#: How long a build is waited for, when it is its daemon's turn.
+_BUILD_SECONDS = 2.0
+_BACK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One field of the matrix."""
+
+    victim: str
+    how: str
+    transition: str
+
+    def __str__(self) -> str:
+        return f"{self.how} {self.victim} at {self.transition}"
+
+
+class Strikes:
+    """The stack's processes as they are now."""
+
+    def __init__(
+        self, state: State, running: Stack, engine: Engine, *, frozen_seconds: float
+    ) -> None:
+        self._state = state
+        self._running = running
+        self._engine = engine
+        self._frozen_seconds = frozen_seconds
+        self.worker = own_to(state)["SANDSTREAM_WORKER_NAME"]
+        #: Every container of the worker that was struck, by its whole id.
+        self.containers: set[str] = set()
+
+    async def strike(self, cell: Cell, container: str | None) -> bool:
+        """Strike and wait until the victim is back; False when there was none at the moment.
+
+        `container`: of the submission whose event it was, if it has one.
+        """
+        if cell.victim == "nix-daemon":
+            pid = await self._daemon(random.Random(str(cell)))
+        else:
+            pid = await self._pid(cell.victim, container)
+        if pid is None:
+            return False
+        born = leftovers.birth(pid)
+        if cell.how == "stop":
+            return await self._freeze(cell.victim, pid, born)
+        if not _signal(pid, born, signal.SIGKILL):
+            return False
+        if cell.victim not in _MORTAL:
+            await self._until_back(cell.victim, pid)
+        return True
+
+    async def _freeze(self, victim: str, pid: int, born: str | None) -> bool:
+        """As if the machine had not run it for longer than a lease."""
+        if victim in PAIR:
+            name = f"{instance(self._state)}-{victim}"
+            if not await docker("pause", name):
+                return False
+            await asyncio.sleep(self._frozen_seconds)
+            # Its engine may be struck meanwhile; a container that it has ended is another's now.
+            while not await docker("unpause", name) and await _is_paused(name):
+                await asyncio.sleep(0.1)
+            return True
+        if not _signal(pid, born, signal.SIGSTOP):
+            return False
+        try:
+            await asyncio.sleep(self._frozen_seconds)
+        finally:
+            _signal(pid, born, signal.SIGCONT)
+        return True
+
+    async def _until_back(self, victim: str, before: int) -> None:
+        async with asyncio.timeout(_BACK_SECONDS):
+            while await self._pid(victim, None) in {None, before}:
+                await asyncio.sleep(0.05)
+            if victim == "dockerd":
+                await self._engine.answers()
+
+    async def _pid(self, victim: str, container: str | None) -> int | None:
+        match victim:
+            case "nats":
+                pid = _number(self._state.running / "nats")
+                return pid if pid is not None and leftovers.birth(pid) else None
+            case "dockerd":
+                return self._engine.pid
+            case "builder" | "evaluator":
+                return await _container_pid(f"{instance(self._state)}-{victim}")
+            case "container":
+                own = await _container_pid(container) if container else None
+                return own or await _container_pid(await self._any_container())
+            case "init":
+                pid = await self._pid("container", container)
+                return None if pid is None else _number(Path(f"/proc/{pid}/task/{pid}/children"))
+            case _:
+                return self._running.children[victim].pid
+
+    async def _daemon(self, chance: random.Random) -> int | None:
+        """A process of some build's nix-daemon: the one that listens, or one that serves."""
+        builder = f"{instance(self._state)}-builder"
+        deadline = time.monotonic() + _BUILD_SECONDS
+        while time.monotonic() < deadline:
+            id_ = (await docker("inspect", "--format", "{{.Id}}", builder)).strip()
+            if id_ and (found := daemons(id_)):
+                return chance.choice(found)
+            await asyncio.sleep(0.1)
+        return None
+
+    async def _any_container(self) -> str:
+        """An idle one, or whoever's: this submission's is not there yet, or gone again."""
+        names = await docker("ps", "--quiet", "--filter", f"label=sandstream.worker={self.worker}")
+        return next(iter(names.split()), "")
+
+
+def _signal(pid: int, born: str | None, number: int) -> bool:
+    if born is None or leftovers.birth(pid) != born:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
+
+
+def _number(file: Path) -> int | None:
+    """The first number in it."""
+    with suppress(OSError, IndexError, ValueError):
+        return int(file.read_text().split()[0])
+    return None
+
+
+async def _is_paused(name: str) -> bool:
+    return (await docker("inspect", "--format", "{{.State.Paused}}", name)).strip() == "true"
+
+
+async def _container_pid(name: str) -> int | None:
+    pid = (await docker("inspect", "--format", "{{.State.Pid}}", name)).strip()
+    return int(pid) if pid.isdigit() and pid != "0" else None
+
+
+async def docker(*words: str) -> str:
+    """What it printed; nothing when it refused."""
+    process = await asyncio.create_subprocess_exec(
+        "docker", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    out, _ = await process.communicate()
+    return out.decode() if process.returncode == 0 else ""

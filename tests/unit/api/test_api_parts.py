@@ -1,0 +1,214 @@
+"""The API's pure parts: ids, names, settings, views, languages, the docs page."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from api import ids, names
+from api.health import Health
+from api.languages import languages
+from api.limits import LimitOverrides, resolve
+from api.metrics import Metrics
+from api.problems import Fault, Problem, invalid, response
+from api.request import Reader
+from api.schema import EXAMPLE, pointer
+from api.settings import ApiSettings
+from api.submit import story
+from init.limits import LIMITS, Stage
+from streams.limits import Limits
+
+
+def test_later_ids_sort_later_and_all_are_words_of_a_subject():
+    made = [ids.new_id(now_ms=ms) for ms in (0, 1, 31, 32, 1_800_000_000_000, 2**45)]
+    assert made == sorted(made)
+    for one in (*made, ids.new_id(), ids.id_of_key("x")):
+        assert re.fullmatch("[0-9a-z]{26}", one)
+        assert ids.well_formed(one)
+    assert len({ids.new_id() for _ in range(1000)}) == 1000
+
+
+@given(st.text(), st.text())
+def test_a_key_has_one_id(one, other):
+    assert (ids.id_of_key(one) == ids.id_of_key(other)) == (one == other)
+
+
+def test_ids_of_keys_never_meet_ids_of_times():
+    assert ids.id_of_key("x")[0] == "k"
+    assert ids.new_id()[0] == "0"
+
+
+@given(st.text(max_size=20))
+def test_a_name_without_fault_stays_below_the_work_folder(name):
+    if names.fault_of(name) is None:
+        parts = name.split("/")
+        assert name
+        assert not name.startswith("/")
+        assert not {"", ".", ".."} & set(parts)
+        assert "\0" not in name
+
+
+@given(st.binary(max_size=300))
+def test_no_body_makes_anything_but_a_problem(data):
+    with pytest.raises(Problem) as caught:
+        Reader(ApiSettings()).read(data)
+    assert caught.value.status == 422
+    assert caught.value.errors
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False)
+    | st.text(st.characters(codec="utf-8"), max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from([
+            "files", "name", "content", "encoding", "limits", "run", "wall_seconds", "test_cases",
+            "stdin", "stdin_encoding", "args", "args_encoding", "compare", "expected_stdout",
+            "cache", "stop_on_failure", "x",
+        ]),
+        inner, max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["files", "limits", "test_cases", "cache", "env"]), JSON))
+def test_no_json_makes_anything_but_a_problem(body):
+    with pytest.raises(Problem) as caught:
+        Reader(ApiSettings()).read(orjson.dumps(body))
+    assert caught.value.status == 422
+    response(caught.value)
+
+
+def test_the_digest_of_a_request_is_of_its_meaning():
+    reader = Reader(ApiSettings())
+    one = reader.read(json.dumps(EXAMPLE, indent=3).encode())
+    other = reader.read(json.dumps(dict(reversed(EXAMPLE.items()))).encode())
+    assert one.sha256 == other.sha256
+    assert one.sha256 != reader.read(orjson.dumps(EXAMPLE | {"cache": False})).sha256
+
+
+@pytest.mark.parametrize(
+    ("case", "args", "encoding"),
+    [
+        ({"args": ["a", "é"]}, ("a", "é"), "utf8"),
+        ({"args": ["61", "c3a9"], "args_encoding": "hex"}, ("a", "é"), "utf8"),
+        ({"args": ["YQ==", "/w=="], "args_encoding": "base64"}, ("YQ==", "/w=="), "base64"),
+        ({"args": ["61", "ff"], "args_encoding": "hex"}, ("YQ==", "/w=="), "base64"),
+    ],
+)
+def test_arguments_are_kept_as_text_where_they_are(case, args, encoding):
+    kept = Reader(ApiSettings()).read(orjson.dumps(EXAMPLE | {"test_cases": [case]}))
+    (found,) = kept.request.test_cases
+    assert (found.args, found.args_encoding) == (args, encoding)
+
+
+def test_only_the_shells_files_make_the_environment():
+    reader = Reader(ApiSettings())
+    shell, run, main = EXAMPLE["files"]
+    first = reader.read(orjson.dumps(EXAMPLE))
+    edited = reader.read(orjson.dumps(EXAMPLE | {"files": [shell, run, main | {"content": "2"}]}))
+    other = reader.read(orjson.dumps(EXAMPLE | {"files": [shell | {"content": "x"}, run, main]}))
+    assert first.environment_id == edited.environment_id != other.environment_id
+
+
+def test_deps_queued_carries_the_shells_files_and_nothing_else():
+    extra = [{"name": "nix/pin.json", "content": "{}"}, {"name": "a.txt", "content": ""}]
+    body = EXAMPLE | {"files": [*EXAMPLE["files"], *extra]}
+    accepted = Reader(ApiSettings()).read(orjson.dumps(body))
+    submitted, queued = story(accepted, "s1", "c", None)
+    assert [file.name for file in queued.files] == ["nix/pin.json", "shell.nix"]
+    assert queued.environment_id == submitted.environment_id
+
+
+def test_an_absent_limit_has_its_default():
+    assert resolve(LimitOverrides(), {}) == Limits()
+    some = resolve(LimitOverrides(), {"run": {"wall_seconds": 1}})
+    assert some.run.wall_seconds == 1.0
+    assert some.run.cpu_seconds == Limits().run.cpu_seconds
+
+
+def test_a_lowered_maximum_lowers_its_default():
+    lowered = LimitOverrides.model_validate({"run": {"wall_seconds": {"maximum": 3}}})
+    assert resolve(lowered, {}).run.wall_seconds == 3
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"run": {"wall_seconds": {"default": 99}}}, {"run": {"nothing": {}}}, {"link": {}},
+        {"run": {"wall_seconds": {"default": 0}}}, {"run": {"wall_seconds": 5}},
+        {"run": {"processes": {"maximum": -1}}},
+    ],
+)  # fmt: skip
+def test_settings_that_contradict_themselves_stop_the_start(limits, monkeypatch):
+    monkeypatch.setenv("SANDSTREAM_LIMITS", json.dumps(limits))
+    with pytest.raises(ValidationError):
+        ApiSettings()
+
+
+def test_settings_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("SANDSTREAM_PORT", "9")
+    monkeypatch.setenv("SANDSTREAM_CHANNEL_REVISION", "r1")
+    monkeypatch.setenv("SANDSTREAM_LIMITS", '{"run":{"processes":{"default":5}}}')
+    settings = ApiSettings()
+    assert (settings.port, settings.channel_revision) == (9, "r1")
+    processes = next(limit for limit in LIMITS if limit.name == "processes")
+    assert settings.limits.default(Stage.RUN, processes) == 5
+
+
+def test_every_setting_is_described():
+    assert all(field.description for field in ApiSettings.model_fields.values())
+
+
+def test_every_limit_is_in_the_schema_with_its_maximum():
+    schema = Reader(ApiSettings()).model.model_json_schema()
+    for stage in Stage:
+        fields = schema["$defs"][f"{stage.value.capitalize()}Limits"]["properties"]
+        assert list(fields) == [limit.name for limit in LIMITS]
+        for limit in LIMITS:
+            assert fields[limit.name]["anyOf"][0]["maximum"] == limit.maximum(stage)
+
+
+def test_a_pointer_is_escaped():
+    assert pointer(("a/b", 0, "~")) == "/a~1b/0/~0"
+
+
+def test_a_problem_lists_a_hundred_faults_at_most():
+    body = json.loads(response(invalid([Fault("/x", "y")] * 250)).body)
+    assert len(body["errors"]) == 100
+    assert body["errors_left_out"] == 150
+
+
+def test_languages_are_found_by_listing_their_folder(tmp_path):
+    assert languages(tmp_path / "none") == []
+    one = tmp_path / "python"
+    one.mkdir()
+    (one / "shell.nix").write_text("{ }")
+    assert languages(tmp_path) == []
+    (one / "run.sh").write_text("python3 main.py")
+    (one / "main.py").write_text("print(1)")
+    (one / "test_cases.json").write_text('[{"stdin": ""}]')
+    (found,) = languages(tmp_path)
+    assert found["name"] == "python"
+    assert found["compile_sh"] is None
+    names_ = [file["name"] for file in found["example"]["files"]]
+    assert names_ == ["main.py", "run.sh", "shell.nix"]
+    Reader(ApiSettings()).read(orjson.dumps(found["example"]))
+
+
+def test_metrics_are_prometheus_text():
+    metrics = Metrics()
+    metrics.seen("GET", "/x", 200, 0.003)
+    text = metrics.text(Health(10, 7, ()))
+    assert 'sandstream_http_requests_total{method="GET",route="/x",status="200"} 1' in text
+    assert 'sandstream_http_request_seconds_bucket{route="/x",le="0.0025"} 0' in text
+    assert "sandstream_projector_lag_events 3" in text
+    for line in text.splitlines():
+        assert re.fullmatch(r'# TYPE \w+ \w+|\w+(\{(\w+="[^"]*",?)+\})? [0-9.]+', line), line

@@ -1,0 +1,128 @@
+"""What Nix printed, read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from init import nix, nix_answer
+from init.frames import Report
+from init.outcome import Outcome
+from streams.environments import is_shell_file
+
+HASH = "0123456789abcdfghijklmnpqrsvwxyz"
+BASH = f"/nix/store/{HASH}-bash-5.2"
+INPUTS = f"/nix/store/{HASH[::-1]}-nix-shell-inputs"
+PROFILE = json.dumps(
+    {"variables": {"BASH": {"type": "var", "value": f"{BASH}/bin/bash"}}, "bashFunctions": {}}
+).encode()
+PRINTED = f"{BASH}\n{INPUTS}\ninputs {INPUTS}\n".encode() + PROFILE
+
+
+def report(stdout=PRINTED, outcome=Outcome.OK, stderr=b""):
+    return Report(
+        outcome, 0 if outcome is Outcome.OK else 1, None, 1.0, 0.5, 100, stdout, stderr,
+        len(stdout), len(stderr),
+    )  # fmt: skip
+
+
+def test_an_environment_is_path_closure_and_profile():
+    shown, answer = nix_answer.concluded(report())
+    assert answer == nix_answer.Answer(INPUTS, (BASH, INPUTS), PROFILE)
+    assert (shown.outcome, shown.stdout, shown.stdout_total) == (Outcome.OK, b"", 0)
+
+
+def test_the_frame_names_the_inputs_first():
+    environment = nix_answer.done(report()).environment
+    assert environment.closure == (INPUTS, BASH)
+
+
+@pytest.mark.parametrize(
+    "stdout",
+    [
+        b"",
+        b"\n",
+        PROFILE,
+        b"inputs \n" + PROFILE,
+        f"inputs {INPUTS}\n".encode(),
+        f"{BASH}\n{INPUTS}\ninputs {INPUTS}\n{BASH}\n".encode() + PROFILE,
+        f"/etc/passwd\n{INPUTS}\ninputs {INPUTS}\n".encode() + PROFILE,
+        f"{BASH}\ninputs /nix/store/../../etc\n".encode() + PROFILE,
+        f"{INPUTS}\ninputs {INPUTS}\n".encode() + PROFILE,  # no bash in the closure
+        f"{BASH}\ninputs {INPUTS}\n".encode() + b"{}",
+        b"\xff\xfe\n{",
+    ],
+)
+def test_what_is_no_environment_is_the_shells_fault(stdout):
+    shown, answer = nix_answer.concluded(report(stdout))
+    assert answer is None
+    assert (shown.outcome, shown.exit_code) == (Outcome.NONZERO_EXIT, 1)
+    assert shown.stderr.startswith(b"sandstream: ")
+
+
+def test_nixs_words_are_kept_and_explained():
+    words = b"error: attribute 'inputDerivation' in selection path 'inputDerivation' not found\n"
+    shown, answer = nix_answer.concluded(report(b"", Outcome.NONZERO_EXIT, words))
+    assert answer is None
+    assert shown.stderr.startswith(words)
+    assert b"pkgs.mkShell" in shown.stderr
+    assert shown.stderr_total == len(shown.stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "gone"),
+    [
+        (b"building x\nerror: Nix daemon disconnected unexpectedly (maybe it crashed?)\n", True),
+        (b"\n       error: read of 32768 bytes: Connection reset by peer\n\n", True),
+        (
+            (
+                b"error: cannot open connection to remote store 'unix:///run/nix.socket': error:"
+                b" write of 16 bytes: Broken pipe"
+            ),
+            True,
+        ),
+        (b"error: Nix daemon disconnected unexpectedly (maybe it crashed?)\nerror: x\n", False),
+        (b"error: unable to download 'http://x': Connection reset by peer\n", False),
+        (b"error: syntax\n", False),
+        (b"", False),
+    ],
+)
+def test_a_daemon_that_died_is_told_from_a_shell_that_fails(words, gone):
+    assert nix_answer.daemon_gone(words) is gone
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words", "met"),
+    [
+        (Outcome.NONZERO_EXIT, b'error: x "/nix/store/0a-x.lock": Permission denied\n', True),
+        (Outcome.NONZERO_EXIT, b"error: x '/nix/store/0a-x': Permission denied\n", False),
+        (Outcome.NONZERO_EXIT, b'"/nix/store/0a-x.lock": Permission denied\nerror: y\n', False),
+        (Outcome.MEMORY_LIMIT, b'error: x "/nix/store/0a-x.lock": Permission denied\n', False),
+    ],
+)
+def test_a_lock_of_the_stores_owner_is_told_from_a_shell_that_fails(outcome, words, met):
+    assert nix_answer.met_anothers_build(report(b"", outcome, words)) is met
+
+
+def test_other_words_are_left_alone():
+    shown, _ = nix_answer.concluded(report(b"", Outcome.NONZERO_EXIT, b"error: syntax\n"))
+    assert shown.stderr == b"error: syntax\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "shell.nix",
+        "a.nix",
+        "nix/x",
+        "nix/a/b.txt",
+        "flake.lock",
+        "main.py",
+        "nixx/a",
+        "x/shell.nix",
+        "d/y",
+    ],
+)
+def test_init_and_the_api_agree_on_what_a_shell_may_read(name):
+    assert nix.is_shell_file(name) == is_shell_file(name)

@@ -1,0 +1,46 @@
+"""Records: found only while store and root are there, whole or not at all."""
+
+from __future__ import annotations
+
+from builder.catalogue import Catalogue, Record
+
+
+def make(tmp_path):
+    path = tmp_path / "store" / "x"
+    path.mkdir(parents=True, exist_ok=True)
+    record = Record("e" * 32, str(path), (str(path),), '{"é": 1}', "now", 1.5)
+    return Catalogue(tmp_path / "records", tmp_path / "roots"), record
+
+
+def test_what_was_kept_is_found_by_a_later_life(tmp_path):
+    catalogue, record = make(tmp_path)
+    assert catalogue.find(record.id) is None
+    catalogue.keep(record)
+    assert catalogue.find(record.id) is record
+    assert make(tmp_path)[0].find(record.id) == record
+    assert (tmp_path / "roots" / record.id).readlink().as_posix() == record.path
+
+
+def test_what_the_store_has_lost_is_not_found(tmp_path):
+    catalogue, record = make(tmp_path)
+    catalogue.keep(record)
+    (tmp_path / "store" / "x").rmdir()
+    assert catalogue.find(record.id) is None
+    assert Catalogue(tmp_path / "records", tmp_path / "roots").find(record.id) is None
+
+
+def test_what_has_lost_its_root_is_not_found(tmp_path):
+    catalogue, record = make(tmp_path)
+    catalogue.keep(record)
+    (tmp_path / "roots" / record.id).unlink()
+    assert catalogue.find(record.id) is None
+
+
+def test_a_damaged_record_is_not_found_and_can_be_kept_again(tmp_path):
+    catalogue, record = make(tmp_path)
+    catalogue.keep(record)
+    (tmp_path / "records" / f"{record.id}.json").write_text('{"id": ')
+    fresh = Catalogue(tmp_path / "records", tmp_path / "roots")
+    assert fresh.find(record.id) is None
+    fresh.keep(record)
+    assert fresh.find(record.id) is record

@@ -1,0 +1,135 @@
+"""Settings, command lines and words of what is shared between hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder import nixstore
+from builder.__main__ import network
+from builder.publish import Publisher, destination
+from builder.settings import SharingSettings
+from builder.shared import Shared
+from builder.storekeeper import Asked, BadRequestError, asked
+from egress.settings import NetworkSettings
+from init import nix
+
+PATH = "/nix/store/3xcq55254ihkhwlfsjy72hx948abkfn9-gnutar-1.35"
+SECRET = Path("/k/secret")
+
+
+def test_the_plain_names_are_read_and_ours_go_before(monkeypatch):
+    monkeypatch.setenv("SUBSTITUTERS", "http://a")
+    monkeypatch.setenv("TRUSTED_PUBLIC_KEYS", "a:b")
+    assert NetworkSettings().substituters == "http://a"
+    assert NetworkSettings().trusted_public_keys == "a:b"
+    monkeypatch.setenv("SANDSTREAM_SUBSTITUTERS", "http://b")
+    assert NetworkSettings().substituters == "http://b"
+
+
+def test_a_fetch_takes_signed_paths_and_builds_nothing():
+    lines = nix.fetch_config("http://a, http://b\n http://c", "k:1 l:2").splitlines()
+    assert "substituters = http://a http://b http://c" in lines
+    assert "trusted-public-keys = k:1 l:2" in lines
+    assert {"require-sigs = true", "max-jobs = 0", "builders =", "fallback = false"} <= set(lines)
+
+
+@pytest.mark.parametrize(
+    ("substituters", "setting", "fetches", "opened"),
+    [
+        ("", "substituters", False, False),
+        ("http://a", "substituters", True, False),
+        ("http://a", "none", False, False),
+        ("http://a", "open", True, True),
+        ("", "open", False, True),
+    ],
+)
+def test_what_a_build_may_reach(monkeypatch, substituters, setting, fetches, opened):
+    monkeypatch.setenv("SUBSTITUTERS", substituters)
+    monkeypatch.setenv("SANDSTREAM_DEPENDENCIES_NETWORK", setting)
+    made = network(NetworkSettings())
+    assert (bool(made.config), made.open) == (fetches, opened)
+
+
+def test_the_fetchs_jail_has_the_network_and_no_derivation_to_run():
+    jail = nix.fetch_jail(uid=1, store="/nix", derivation=f"{PATH}.drv", config="x = y")
+    assert jail.network
+    assert jail.policy is not None
+    program = jail.command[-1]
+    assert f"--dry-run '{PATH}.drv'" in program
+    assert program.count(".drv") == 1
+
+
+def test_a_daemons_jail_has_the_network_only_where_it_is_open():
+    folders = {"uid": 1, "store": "/nix", "folder": "/f", "scratch": "/s"}
+    assert not nix.daemon_jail(**folders).network
+    assert nix.daemon_jail(**folders, network=True).network
+
+
+@pytest.mark.parametrize(
+    ("to", "copied_to"),
+    [
+        ("file:///cache", "file:///cache?compression=zstd&secret-key=/k/secret"),
+        ("s3://b?region=x", "s3://b?region=x&compression=zstd&secret-key=/k/secret"),
+        ("s3://b?compression=xz", "s3://b?compression=xz&secret-key=/k/secret"),
+        ("ssh-ng://host", "ssh-ng://host"),
+    ],
+)
+def test_where_environments_are_copied_to(to, copied_to):
+    assert destination(to, SECRET) == copied_to
+
+
+def test_the_stores_own_command_lines():
+    assert nixstore.sign_argv(PATH, SECRET) == [
+        "nix", "--offline", "store", "sign", "--recursive", "--key-file", "/k/secret", PATH,
+    ]  # fmt: skip
+    assert nixstore.publish_argv(PATH, "file:///c") == [
+        "nice", "-n", "10", "nix", "copy", "--to", "file:///c", PATH,
+    ]  # fmt: skip
+    assert nixstore.realise_argv([PATH]) == ["nix-store", "--realise", "--keep-going", PATH]
+    assert nixstore.collect_argv() == ["nix-store", "--gc", "--quiet"]
+    assert nixstore.key_argv("n-1", SECRET, Path("/k/public")) == [
+        "nix-store", "--generate-binary-cache-key", "n-1", "/k/secret", "/k/public",
+    ]  # fmt: skip
+
+
+def test_a_request_of_paths():
+    assert asked(b'{"paths": ["%s"], "wait_seconds": 2}' % PATH.encode()) == Asked((PATH,), 2.0)
+    assert asked(b'{"paths": []}') == Asked((), 0.0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"", b"x", b"[]", b"{}", b'{"paths": "x"}', b'{"paths": [1]}', b'{"paths": ["--option"]}',
+        b'{"paths": ["/nix/store/../etc"]}', b'{"paths": [], "wait_seconds": "x"}',
+    ],
+)  # fmt: skip
+def test_what_is_no_request(line):
+    with pytest.raises(BadRequestError):
+        asked(line)
+
+
+def test_the_administrators_page_names_every_setting():
+    page = (Path(__file__).parents[3] / "docs/environments.md").read_text()
+    fields = [*SharingSettings.model_fields, *NetworkSettings.model_fields]
+    names = {f"SANDSTREAM_{name.upper()}" for name in fields}
+    assert {name for name in names if f"`{name}`" not in page} == set()
+
+
+def test_what_a_cache_of_files_lacks_is_known_without_nix(tmp_path):
+    publisher = Publisher("n", tmp_path, f"file://{tmp_path}?compression=zstd", Shared(tmp_path))
+    assert publisher.lacks(PATH)
+    (tmp_path / f"{PATH[11:43]}.narinfo").touch()
+    assert not publisher.lacks(PATH)
+    assert not Publisher("n", tmp_path, "s3://b", Shared(tmp_path)).lacks(PATH)
+
+
+async def test_a_key_that_is_there_stays(tmp_path):
+    publisher = Publisher("n", tmp_path, f"file://{tmp_path}/cache", Shared(tmp_path))
+    publisher.secret.write_text("secret")
+    publisher.public.write_text("n-1:public")
+    assert await publisher.prepare() == "n-1:public"
+    assert publisher.secret.read_text() == "secret"
+    assert (tmp_path / "cache/keys/n.pub").read_text() == "n-1:public"

@@ -1,0 +1,47 @@
+"""A wrong setting ends its process with the variable's name and what is wrong with it."""
+
+from __future__ import annotations
+
+from contextlib import redirect_stderr
+from io import StringIO
+
+import pytest
+
+from egress.settings import NetworkSettings
+from streams.connection import NatsSettings
+from streams.settings import WRONG_SETTING, read
+from worker.settings import WorkerSettings
+
+INTEGER = "Input should be a valid integer, unable to parse string as an integer"
+FORM = "host, host:port or host:port:address, where a host may be *.domain"
+
+
+@pytest.mark.parametrize(
+    ("model", "variable", "given", "words"),
+    [
+        (WorkerSettings, "SANDSTREAM_WORKER_SLOTS", "x", f"{INTEGER} (it is 'x')"),
+        (
+            NetworkSettings,
+            "SANDSTREAM_DEPENDENCIES_ALLOW",
+            "https://bad.example",
+            f"'https://bad.example' is not {FORM} (it is 'https://bad.example')",
+        ),
+        (WorkerSettings, "SANDSTREAM_RUNNER_IMAGE", None, "Field required"),
+    ],
+)
+def test_what_is_wrong_is_said_on_a_line(monkeypatch, model, variable, given, words):
+    monkeypatch.setenv("SANDSTREAM_RUNNER_IMAGE", "i")
+    if given is None:
+        monkeypatch.delenv(variable)
+    else:
+        monkeypatch.setenv(variable, given)
+    said = StringIO()
+    with redirect_stderr(said), pytest.raises(SystemExit) as ended:
+        read(model)
+    assert ended.value.code == WRONG_SETTING
+    assert said.getvalue() == f"wrong setting {variable}: {words}\n"
+
+
+def test_what_is_right_is_read(monkeypatch):
+    monkeypatch.setenv("SANDSTREAM_NATS_URL", "nats://a:1")
+    assert read(NatsSettings).nats_url == "nats://a:1"

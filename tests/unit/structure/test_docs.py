@@ -1,0 +1,56 @@
+"""The docs say what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from streams import events
+
+ROOT = Path(__file__).parents[3]
+spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+generate = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(generate)
+
+
+@pytest.mark.parametrize("file", generate.documents(), ids=lambda f: f.name)
+def test_generated_parts_are_up_to_date(file):
+    text = file.read_text()
+    assert generate.render(text) == text, "run `python docs/generate.py`"
+
+
+def sources():
+    packages = ("api", "builder", "egress", "init", "projector", "streams", "worker")
+    besides = ("deploy", "nix", "sandstream")
+    return [file for name in (*packages, *besides) for file in (ROOT / name).rglob("*.py")]
+
+
+def test_every_settings_class_is_in_the_table():
+    found = {
+        name
+        for file in sources()
+        for name in re.findall(r"^class (\w+)\(BaseSettings\)", file.read_text(), re.MULTILINE)
+    }
+    assert found == {name for _, name, _ in generate.SETTINGS}
+
+
+#: Told by one of our processes to another; nobody sets it.
+BETWEEN_US = {"SANDSTREAM_BUILDER_UID"}
+
+
+def test_every_variable_that_the_code_reads_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    words = re.findall(r"SANDSTREAM_[A-Z0-9_]*[A-Z0-9]", "".join(f.read_text() for f in sources()))
+    assert {word for word in set(words) - BETWEEN_US if f"`{word}`" not in readme} == set()
+
+
+def test_every_setting_has_a_description():
+    assert [row[0] for row in generate.setting_rows() if not row[3]] == []
+
+
+def test_every_event_has_a_recorded_history():
+    histories = "".join(f.read_text() for f in (ROOT / "tests" / "histories").glob("*.jsonl"))
+    assert [name for name in events.NAMES if f'"{name}"' not in histories] == []

@@ -1,0 +1,35 @@
+"""Between the log's words and the box's."""
+
+from __future__ import annotations
+
+import pytest
+
+from init.frames import Decoder, encode
+from init.profile import entry
+from streams.content import inline, texts_or_base64
+from streams.request import File, Request, TestCase
+from worker import translate
+
+
+class NoBlobs:
+    async def bytes_of(self, content):
+        return content.inline()
+
+
+EVERY_BYTE = bytes(range(1, 256))
+
+
+@pytest.mark.parametrize(
+    "given", [(), (b"",), (b"a", "é".encode()), (b"a", EVERY_BYTE, b"\xff' \xe2\x80"), (b"\n",)]
+)
+async def test_arguments_come_to_the_entry_script_as_the_bytes_that_they_are(given):
+    args, encoding = texts_or_base64(given)
+    case = TestCase(args=args, args_encoding=encoding)
+    assert case.arguments() == given
+    request = Request(files=(File(name="run.sh", content=inline(b"")),), test_cases=(case,))
+    job = await translate.job("s", 1, request, None, NoBlobs())
+    (heard,) = Decoder().feed(encode(job))
+    assert heard == job
+    script = entry("/e", list(heard.cases[0].args), 3).encode(errors="surrogateescape")
+    for arg in given:
+        assert b"'" + arg.replace(b"'", b"'\\''") + b"'" in script

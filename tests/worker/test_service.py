@@ -1,0 +1,249 @@
+"""The service with fake containers on the real log: what it says when things go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import asynccontextmanager
+
+import pytest
+
+from init.frames import CompileDone, DependenciesDone, End, Environment, RunDone
+from init.outcome import Outcome
+from streams.errors import Conflict
+from streams.events import CancelRequested, Started
+from streams.log import EventLog
+from streams.queues import Delivery
+from tests.worker.conftest import Client, case
+from tests.worker.fake import FakeStore, echo, maker, report
+from worker.pool import Pool
+from worker.service import Service
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def serving(nats):
+    """A service whose containers answer as the test says; yields it and what was made."""
+
+    @asynccontextmanager
+    async def run(answer=echo, name: str = "w", slots: int = 2, missing=None, **settings):
+        made = []
+        usual = {"attempts": 3, "build_deadline_seconds": 60, "grace_seconds": 1}
+        async with (
+            nats.connect("worker") as client,
+            Pool(maker(answer, made), size=2, starts=2) as pool,
+        ):
+            service = Service(
+                client,
+                EventLog(client),
+                pool,
+                by=f"worker@{name}",
+                store=FakeStore(missing),
+                slots=slots,
+                **usual | settings,
+            )
+            task = asyncio.create_task(service.serve())
+            try:
+                yield service, made
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
+                await service.drain(0)
+
+    return run
+
+
+def answers(*scripts):
+    """One script for each attempt, in turn."""
+    scripts = iter(scripts)
+    return lambda job: next(scripts)(job)  # noqa: PLW0108 - the next at each call
+
+
+def broken(job):
+    return [RunDone(0, report(Outcome.SANDBOX_ERROR, message="no cgroup")), End()]
+
+
+def dies(job):
+    return [0.1, None]
+
+
+def ends(job):
+    return [End()]
+
+
+async def test_sandbox_error_is_never_a_result_but_another_attempt(serving, client):
+    async with serving(answers(broken, echo)):
+        id_ = await client.submit(cases=(case("x", "x"),))
+        state, names = await client.ended(id_)
+    assert names[-4:] == ["started", "started", "ran", "finished"]
+    assert state.failures == ("sandbox-error: no cgroup",)
+    assert state.verdict == "accepted"
+
+
+async def test_given_up_after_as_many_attempts_as_are_allowed(serving, client):
+    async with serving(answers(dies, broken, dies)):
+        id_ = await client.submit()
+        state, names = await client.ended(id_)
+    assert names[-4:] == ["started", "started", "started", "failed"]
+    assert len(state.failures) == state.attempts == 3
+    assert state.failures[1] == "sandbox-error: no cgroup"
+
+
+async def test_end_before_all_cases_is_another_attempt(serving, client):
+    async with serving(answers(ends, echo)):
+        id_ = await client.submit()
+        state, _ = await client.ended(id_)
+    assert state.failures == ("init ended after 0 of 1 runs",)
+
+
+async def test_results_of_a_lost_attempt_are_made_again(serving, client):
+    def half(job):
+        return [CompileDone(report()), RunDone(0, report(stdout=b"old")), None]
+
+    async with serving(answers(half, echo)):
+        id_ = await client.submit(cases=(case("a"), case("b")))
+        state, names = await client.ended(id_)
+    assert names[-7:] == ["started", "compiled", "ran", "started", "ran", "ran", "finished"]
+    assert [run.stdout.data for run in state.runs] == ["a", "b"]
+
+
+async def test_unknown_event_in_between_is_no_hindrance(serving, client, nats):
+    def slow(job):
+        return [0.5, *echo(job)]
+
+    async with serving(slow), nats.connect("admin") as admin:
+        id_ = await client.submit()
+        await client.reached(id_, "started")
+        payload = (
+            f'{{"event":"zapped","submission_id":"{id_}","at":"2030-01-01T00:00:00Z","by":"x"}}'
+        )
+        await admin.jetstream().publish(f"submissions.{id_}.zapped", payload.encode())
+        state, names = await client.ended(id_)
+    assert names[-4:] == ["started", "zapped", "ran", "finished"]
+    assert state.attempts == 1
+
+
+async def test_who_was_taken_over_says_no_more_and_acks_nothing(serving, client, nats):
+    def slow(job):
+        return [0.5, *echo(job)]
+
+    async with serving(slow), nats.connect("worker") as other:
+        id_ = await client.submit()
+        await client.reached(id_, "started")
+        before = await client.log.state(id_)
+        event = Started(submission_id=id_, by="worker@other", attempt=2, container="c")
+        await Client(other).log.append(event, after=before.sequence)
+        await asyncio.sleep(1)
+        assert [e.event for e in await client.log.history(id_)][-2:] == ["started", "started"]
+        # The lease runs out, the other is silent: ours again.
+        state, names = await client.ended(id_)
+    assert names[-2:] == ["ran", "finished"]
+    assert state.failures[-1] == "worker@other did not report within its lease"
+
+
+async def test_missed_lease_of_one_that_lives_costs_no_attempt(serving, client, monkeypatch):
+    async def never(*_):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Delivery, "_renew", never)
+    async with serving(lambda job: [5.0, *echo(job)], grace_seconds=60), serving(name="other"):
+        id_ = await client.submit()
+        state, names = await client.ended(id_)
+    assert state.attempts == 1
+    assert names[-3:] == ["started", "ran", "finished"]
+
+
+async def test_cancel_that_races_with_the_start_never_runs(serving, client):
+    """The durable event alone, without a word to the runner, stops it too."""
+    async with serving(lambda job: [20.0, End()], grace_seconds=60):
+        ids = [await client.submit() for _ in range(6)]
+
+        async def cancel(id_):
+            while True:
+                state = await client.log.state(id_)
+                event = CancelRequested(submission_id=id_, by="test")
+                try:
+                    return await client.log.append(event, after=state.sequence)
+                except Conflict:
+                    await asyncio.sleep(0)
+
+        await asyncio.gather(*map(cancel, ids))
+        for id_ in ids:
+            _, names = await client.ended(id_, 10)
+            assert names[-1] == "cancelled"
+
+
+async def test_message_that_is_no_event_does_not_stop_the_others(serving, client, nats):
+    async with serving(), nats.connect("admin") as admin:
+        await admin.jetstream().publish("submissions.x.deps-built", b"no json")
+        await admin.jetstream().publish("submissions.x.cancel-requested", b"no json")
+        for _ in range(3):
+            state, _ = await client.ended(await client.submit(), 10)
+            assert state.verdict == "ok"
+
+
+async def test_one_long_submission_does_not_hold_up_another_slot(serving, client):
+    def answer(job):
+        return [20.0, End()] if job.cases[0].stdin == b"slow" else echo(job)
+
+    async with serving(answer, grace_seconds=60):
+        await client.submit(cases=(case("slow"),))
+        for _ in range(3):
+            await client.ended(await client.submit(), 5)
+
+
+async def test_silent_log_is_waited_out(serving, client, nats):
+    def slow(job):
+        return [0.5, *echo(job)]
+
+    async with serving(slow):
+        id_ = await client.submit()
+        await client.reached(id_, "started")
+        nats.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(7)
+        nats.process.send_signal(signal.SIGCONT)
+        state, _ = await client.ended(id_, 60)
+        assert state.verdict == "ok"
+        state, _ = await client.ended(await client.submit(), 30)
+    assert state.verdict == "ok"
+
+
+async def test_worker_that_stops_hands_over_at_once(serving, client):
+    def answer(job):
+        return [20.0, End()] if job.attempt == 1 else echo(job)
+
+    async with serving(answer, grace_seconds=60):
+        id_ = await client.submit()
+        await client.reached(id_, "started")
+    async with serving(answer, name="next"):
+        state, _ = await client.ended(id_, 2)
+    assert state.attempts == 2
+    assert state.verdict == "ok"
+
+
+async def test_lost_comparison_is_our_fault_and_told(serving, client):
+    async with serving():
+        id_ = await client.submit(cases=(case("x", "x", compare="float:much"),))
+        state, _ = await client.ended(id_)
+    assert state.status == "failed"
+    assert "much" in state.failures[0]
+
+
+async def test_what_is_not_in_the_hosts_store_is_built_by_its_container_and_told(serving, client):
+    jobs = []
+
+    def builds(job):
+        jobs.append(job)
+        return [DependenciesDone(report(), Environment(("/nix/store/x",), b"{}")), *echo(job)]
+
+    async with serving(builds, missing="no cache has it"):
+        id_ = await client.submit(cases=(case("x", "x"),))
+        state, names = await client.ended(id_)
+    assert names == [
+        "submitted", "deps-queued", "deps-built", "started", "deps-built", "ran", "finished",
+    ]  # fmt: skip
+    assert (state.how, state.cache_miss, state.verdict) == (
+        "in-container", "no cache has it", "accepted",
+    )  # fmt: skip
+    assert [job.environment for job in jobs] == [None]

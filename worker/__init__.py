@@ -1,0 +1,1 @@
+"""The worker: a container for each submission, and its frames as events."""

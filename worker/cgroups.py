@@ -1,0 +1,55 @@
+"""Cgroups that a container leaves on the host: removed, so that a long life leaves no litter.
+
+Docker removes a container's own; what was made below it (the delegated `jail`) may stay when the
+container dies in the middle of a stage.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+#: Where Docker's two cgroup drivers put a container, below each hierarchy.
+_PLACES: Final = ("docker/{id}", "system.slice/docker-{id}.scope")
+
+
+def of_container(root: Path, container_id: str) -> list[Path]:
+    """The container's folders in every hierarchy, of either version."""
+    hierarchies = [root, *(path for path in root.iterdir() if path.is_dir())]
+    places = [place.format(id=container_id) for place in _PLACES]
+    found = (hierarchy / place for hierarchy in hierarchies for place in places)
+    return [path for path in found if path.is_dir()]
+
+
+def end(root: Path, container_id: str) -> list[int]:
+    """Kill what still runs in a container that the engine says is gone; returns their pids.
+
+    An engine that is killed while it starts a container may forget that it runs.
+    """
+    found: set[int] = set()
+    for top in of_container(root, container_id):
+        for file in top.rglob("cgroup.procs"):
+            with suppress(OSError):
+                found.update(map(int, file.read_text().split()))
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return sorted(found)
+
+
+def remove(root: Path, container_id: str) -> list[Path]:
+    """Remove what a dead container left; returns what would not go."""
+    for top in of_container(root, container_id):
+        for path in _deepest_first(top):
+            with suppress(OSError):
+                path.rmdir()
+    return of_container(root, container_id)
+
+
+def _deepest_first(top: Path) -> Iterator[Path]:
+    for path, _, _ in os.walk(top, topdown=False, followlinks=False):
+        yield Path(path)

@@ -1,0 +1,137 @@
+"""The host's Nix store as submissions need it: what is there stays, what is not is a cache miss.
+
+On a host with builders the store is theirs, and nothing is asked. A host that has workers alone
+has a storekeeper beside them, which fetches what builders of other hosts have made.
+
+For a container that builds its own shell, a snapshot of the store's database: with it Nix knows
+what lies in `/nix/store` and builds only what is missing. And, where an administrator allows
+hosts, a proxy's socket: no container has a network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from egress.proxy import serving
+from egress.rules import Rule
+from egress.settings import NetworkSettings
+from init import nix
+from streams.environments import Environment
+from streams.hoststore import InUse, realise, use, valid
+
+#: Below the state folder, which the builder mounts at /nix.
+STORE: Final = Path("nix")
+DATABASE: Final = STORE / "var/nix/db"
+#: `deps-built` does not wait until a builder has published what it built.
+_PUBLISHING_SECONDS: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a container's own build may reach, and the Nix settings of the caches among that."""
+
+    allowed: tuple[Rule, ...] = ()
+    config: str = ""
+
+
+def reach(settings: NetworkSettings) -> Reach:
+    caches = ""
+    if settings.fetches:
+        caches = nix.caches_config(settings.substituters, settings.trusted_public_keys)
+    return Reach(settings.in_container, caches)
+
+
+class HostStore:
+    """One host's store; `keeper` is the socket of its storekeeper, None where builders fill it."""
+
+    def __init__(
+        self, state: Path, keeper: Path | None, fetch_seconds: float, reach: Reach | None = None
+    ) -> None:
+        self._reach = reach or Reach()
+        self._state = state
+        self._store = state / STORE
+        self._in_use = InUse(self._store)
+        self._keeper = keeper
+        self._fetch_seconds = fetch_seconds
+
+    def make(self) -> None:
+        """The locks' files: a collector that comes later finds who was here before it."""
+        self._in_use.make()
+
+    @asynccontextmanager
+    async def held(self, environment: Environment | None) -> AsyncIterator[str | None]:
+        """While the block runs nothing of the store goes; gives why `environment` is not in it.
+
+        Then the container builds it. Asked for before the lock: the storekeeper needs it too, and
+        a collector that waits for us would hold it up. Raises OSError, sqlite3.Error.
+        """
+        missing = None
+        if environment is not None:
+            use(self._store, environment.id)
+            missing = await self._fetched(environment.path)
+        async with self._in_use.used():
+            if environment is not None and missing is None:
+                there = await asyncio.to_thread(valid, self._store, environment.path)
+                missing = None if there else "it is no longer in this host's store"
+            yield missing
+
+    async def _fetched(self, path: str) -> str | None:
+        """Why the storekeeper has not brought it; a fetch goes on for the next who asks."""
+        if self._keeper is None:
+            return None
+        try:
+            async with asyncio.timeout(self._fetch_seconds):
+                wait = min(_PUBLISHING_SECONDS, self._fetch_seconds)
+                answer = await realise(self._keeper, [path], wait_seconds=wait)
+        except TimeoutError:
+            return f"it was not fetched within {self._fetch_seconds:g} s"
+        except (OSError, ValueError, KeyError) as error:
+            return f"the storekeeper does not answer: {error}"
+        return answer.why.get(path, "no cache has it") if answer.missing else None
+
+    @asynccontextmanager
+    async def for_build(self, scratch: Path, uid: int, who: str) -> AsyncIterator[None]:
+        """Put into `scratch` what a container needs that builds its own shell.
+
+        A snapshot of the database, and for the block the way to what it may reach. Raises OSError
+        or sqlite3.Error.
+        """
+        await asyncio.to_thread(snapshot, self._state, scratch, uid)
+        if not self._reach.allowed:
+            yield
+            return
+        folder = scratch / "egress"
+        folder.mkdir(mode=0o700)
+        (folder / "nix.conf").write_text(self._reach.config)
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, uid, uid)
+        async with serving(folder / "socket", self._reach.allowed, who, owner=uid):
+            yield
+
+
+def snapshot(state: Path, scratch: Path, uid: int) -> Path:
+    """Copy the database and its schema number to `scratch/db`, owned by `uid`.
+
+    SQLite's own backup: a consistent copy, also while a builder writes. Raises OSError or
+    sqlite3.Error.
+    """
+    source = state / DATABASE
+    target = scratch / "db"
+    target.mkdir(mode=0o700)
+    with (
+        closing(sqlite3.connect(f"file:{source / 'db.sqlite'}?mode=ro", uri=True)) as live,
+        closing(sqlite3.connect(target / "db.sqlite")) as copy,
+    ):
+        live.backup(copy)
+    shutil.copyfile(source / "schema", target / "schema")
+    for path in (target, *target.iterdir()):
+        os.chown(path, uid, uid)
+    return target
