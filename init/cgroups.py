@@ -198,9 +198,10 @@ class StageCgroup:
         """
         deadline = time.monotonic() + _EMPTY_WITHIN_SECONDS
         while pids := self._read("pids", "cgroup.procs").split():
-            for pid in pids:
+            # Who is in no pid namespace of ours reads as 0, and a signal to that is one to us.
+            for pid in filter(None, map(int, pids)):
                 with suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"processes that do not die: {pids}")
             time.sleep(0.0005)

@@ -116,9 +116,18 @@ async def server(config: ServerConfig) -> AsyncIterator[tuple[asyncio.subprocess
     file.touch(mode=0o600)
     file.write_text(config.text())
     log = config.folder / "nats.log"
-    process = await asyncio.create_subprocess_exec(
-        executable(), "--config", str(file), "--log", str(log), start_new_session=True
-    )
+    # Its words before it has read its configuration go to the log as well. It must hold nothing of
+    # ours: whoever reads our output to its end would wait for it when we are killed.
+    with log.open("ab") as out:
+        process = await asyncio.create_subprocess_exec(
+            executable(),
+            "--config", str(file),
+            "--log", str(log),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )  # fmt: skip
     watch = asyncio.create_task(_watch(process, log))
     try:
         yield process, await _ready(process, config.folder, log)

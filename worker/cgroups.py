@@ -35,7 +35,8 @@ def end(root: Path, container_id: str) -> list[int]:
         for file in top.rglob("cgroup.procs"):
             with suppress(OSError):
                 found.update(map(int, file.read_text().split()))
-    for pid in found:
+    # Who is in another pid namespace reads as 0, and a signal to that is one to ourselves.
+    for pid in found - {0}:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     return sorted(found)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import uuid
 
 import pytest
 
 from tests.builder.conftest import STATE
 from tests.builder.daemons import daemons
+from tests.killing import kill
 
 pytestmark = pytest.mark.integration
 
@@ -242,7 +241,7 @@ async def test_a_killed_nix_daemon_is_no_verdict_and_the_build_begins_anew(build
         async with asyncio.timeout(20):
             while len(found := daemons(builder.pair.builder.id)) < 2:
                 await asyncio.sleep(0.02)
-        os.kill(found[which], signal.SIGKILL)
+        kill(found[which])
         state = await builder.built(id_)
         assert (state.how, state.dependencies.outcome) == ("built", "ok"), state.dependencies
         assert await builder.said("DaemonFailed") == number

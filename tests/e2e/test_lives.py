@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from uuid import uuid4
 
 import pytest
@@ -14,6 +12,7 @@ from sandstream.client import Client
 from sandstream.folder import load
 from sandstream.scenes import EXAMPLES, stamped
 from tests.e2e.conftest import containers, system
+from tests.killing import kill
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +69,7 @@ async def test_a_worker_that_is_killed_is_started_again_and_its_submission_runs_
         id_ = await client.submit(slow())
         async for event in client.events(id_):
             if event.name == "started" and event.fields["attempt"] == 1:
-                os.kill(first, signal.SIGKILL)
+                kill(first)
         found = await client.get(id_)
         assert (found["status"], found["attempts"]) == ("finished", 2)
         assert found["runs"][0]["stdout"] == "done\n"
@@ -86,7 +85,7 @@ async def test_any_other_service_that_is_killed_is_back(make_state, name):
     async with system(state, said) as running, Client(running.url) as client:
         child = running.children[name]
         first = child.pid
-        os.kill(first, signal.SIGKILL)
+        kill(first)
         await until(lambda: child.pid not in {None, first})
         id_ = await _sent(client, load(EXAMPLES / "python-stdin"))
         assert (await client.end_of(id_))["verdict"] == "accepted"
@@ -99,7 +98,7 @@ async def test_the_event_log_and_the_builder_come_back_where_they_were(make_stat
     async with system(state, said) as running, Client(running.url) as client:
         before = await client.run(load(EXAMPLES / "python-stdin"))
         pid, _ = (state.running / "nats").read_text().split()
-        os.kill(int(pid), signal.SIGKILL)
+        kill(int(pid))
         await running.pair.builder.kill()
         await until(lambda: len(said) >= 2)
         body = load(EXAMPLES / "python-stdin")

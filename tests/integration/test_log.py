@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -225,3 +226,10 @@ async def test_older_than_what_is_known_to_be_there_is_no_answer(nats):
         await log.append(CancelRequested(submission_id="a1", by="api"), after=last)
         assert (await reading).cancel_requested
         assert await log.newest(events.guard("nobody")) == 0
+
+
+async def test_the_server_holds_nothing_of_ours(nats, tmp_path):
+    """Whoever reads our output to its end must not wait for a server that has outlived us."""
+    held = [str(Path(f"/proc/{nats.process.pid}/fd/{number}").readlink()) for number in range(3)]
+    log = str(tmp_path / "nats" / "nats.log")
+    assert held == ["/dev/null", log, log]

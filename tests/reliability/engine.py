@@ -7,9 +7,7 @@ images, which are copied. As where systemd starts it, containerd is a process be
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -20,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from nix import images
+from tests.killing import kill
 from tests.reliability.bridge import bridge
 
 _START_SECONDS = 60.0
@@ -116,7 +115,7 @@ class Engine:
 
     def _end_shims(self) -> None:
         for pid in self._shims():
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
 
     async def _stop(self) -> None:
         if self._process is not None:

@@ -110,10 +110,10 @@ class Strikes:
             case "dockerd":
                 return self._engine.pid
             case "builder" | "evaluator":
-                return await _container_pid(f"{instance(self._state)}-{victim}")
+                return await container_pid(f"{instance(self._state)}-{victim}")
             case "container":
-                own = await _container_pid(container) if container else None
-                return own or await _container_pid(await self._any_container())
+                own = await container_pid(container) if container else None
+                return own or await container_pid(await self._any_container())
             case "init":
                 pid = await self._pid("container", container)
                 return None if pid is None else _number(Path(f"/proc/{pid}/task/{pid}/children"))
@@ -157,7 +157,7 @@ async def _is_paused(name: str) -> bool:
     return (await docker("inspect", "--format", "{{.State.Paused}}", name)).strip() == "true"
 
 
-async def _container_pid(name: str) -> int | None:
+async def container_pid(name: str) -> int | None:
     pid = (await docker("inspect", "--format", "{{.State.Pid}}", name)).strip()
     return int(pid) if pid.isdigit() and pid != "0" else None
 

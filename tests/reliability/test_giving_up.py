@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from contextlib import suppress
 
@@ -13,8 +11,9 @@ import pytest
 from sandstream import dead
 from sandstream.client import Client
 from tests.e2e.conftest import system
+from tests.killing import kill
 from tests.reliability.load import body
-from tests.reliability.strikes import docker
+from tests.reliability.strikes import container_pid
 
 pytestmark = pytest.mark.integration
 
@@ -23,9 +22,9 @@ async def poisoned(client: Client, id_: str) -> None:
     """Whoever runs it, the container dies of it."""
     async for event in client.events(id_):
         if event.name == "started":
-            words = await docker("inspect", "--format", "{{.State.Pid}}", event.fields["container"])
+            pid = await container_pid(event.fields["container"])
             with suppress(ProcessLookupError):
-                os.kill(int(words), signal.SIGKILL)
+                kill(pid or 0)
 
 
 async def in_a_terminal(*words: str) -> str:

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.integration
 SEED = 5
 
 
+@pytest.mark.timeout(600)
 async def test_whatever_dies_or_freezes_at_any_transition_nothing_is_lost(make_state, stormy):
     cells = shuffled(SEED)
     state = make_state()

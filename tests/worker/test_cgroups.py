@@ -47,3 +47,14 @@ def test_what_runs_in_a_container_that_is_said_to_be_gone_is_killed_and_its_grou
 
 def test_a_container_without_a_trace_is_nothing_to_do():
     assert cgroups.end(ROOT, uuid4().hex) == []
+
+
+def test_who_lives_in_another_pid_namespace_is_seen_and_not_signalled(tmp_path, monkeypatch):
+    """It reads as 0, and a signal to that would go to our own process group."""
+    folder = tmp_path / "docker" / "c1"
+    folder.mkdir(parents=True)
+    (folder / "cgroup.procs").write_text("0\n77\n")
+    signalled = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: signalled.append(pid))
+    assert cgroups.end(tmp_path, "c1") == [0, 77]
+    assert signalled == [77]

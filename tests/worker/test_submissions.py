@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from pathlib import Path
 from uuid import uuid4
@@ -11,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from init.outcome import Outcome
+from tests.killing import kill
 from tests.worker.conftest import case, until
 
 pytestmark = pytest.mark.integration
@@ -128,7 +128,7 @@ async def test_killed_init_is_another_attempt_and_then_a_result(worker_at, clien
         history = await client.reached(id_, "started")
         pid = worker.container(history[-1].container)["State"]["Pid"]
         await asyncio.sleep(0.3)
-        os.kill(pid, signal.SIGKILL)
+        kill(pid)
         state, names = await client.ended(id_)
     assert names[-4:] == ["started", "started", "ran", "finished"]
     assert state.attempts == 2
@@ -141,7 +141,7 @@ async def test_container_that_always_dies_is_failed_with_every_reason(worker_at,
         id_ = await client.submit(run="sleep 30", wall_seconds=60)
         for attempt in (1, 2):
             history = await client.reached(id_, "started", attempt)
-            os.kill(worker.container(history[-1].container)["State"]["Pid"], signal.SIGKILL)
+            kill(worker.container(history[-1].container)["State"]["Pid"])
         state, names = await client.ended(id_)
     assert names[-3:] == ["started", "started", "failed"]
     assert len(state.failures) == 2

@@ -14,6 +14,7 @@ import pytest
 from sandstream import leftovers
 from sandstream.state import NotRunningError, State, StateBusyError
 from sandstream.supervisor import Program, pause, supervised
+from tests.killing import kill
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -41,7 +42,7 @@ async def test_a_killed_child_is_started_again_and_it_is_said(state):
     said = []
     async with supervised(sleeper(), state, said.append) as child:
         first = child.pid
-        os.kill(first, signal.SIGKILL)
+        kill(first)
         await until(lambda: child.pid not in {None, first})
         assert child.restarts == 1
         assert said[0].startswith("sleeper was ended by signal 9; again in 0.2 s")

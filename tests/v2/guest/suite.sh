@@ -37,7 +37,7 @@ set +e
     # shellcheck disable=SC2046 - one argument on each line
     IFS='
 '
-    python3 -m pytest -p tests.v2.guest.plugin -p no:cacheprovider \
+    python3 -m pytest -p tests.v2.guest.plugin -p no:cacheprovider --timeout 1800 \
         --junitxml="$results/junit.xml" --durations=10 $(cat .test-v2-arguments)
     echo $? >"$results/exit-code"
 } 2>&1 | tee "$results/pytest.log"
