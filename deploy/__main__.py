@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy import confinement, debian, engine, venv
-from deploy.say import SetupFailedError, say
+from deploy.say import COMMAND_SECONDS, SetupFailedError, say
 
 _OLDEST: Final = (3, 11)
 _TRIES: Final = 2
@@ -54,16 +54,38 @@ def prepare(state: Path) -> None:
     argv = [str(venv.python()), "-m", "nix", "prepare", "--state", str(state)]
     # Hundreds of downloads: one that the network lost must not cost a person the whole set-up.
     for attempt in range(1, _TRIES + 1):
-        done = subprocess.run(argv, cwd=venv.ROOT, stdout=subprocess.DEVNULL, check=False)
-        if done.returncode == 0:
+        status = prepared(argv)
+        if status == 0:
             return
         if attempt < _TRIES:
             say("that failed; once more, what is done stays done ...")
             time.sleep(_PAUSE_SECONDS)
     raise SetupFailedError(
-        f"`{' '.join(argv)}` ended with status {done.returncode}: its words stand above",
+        f"`{' '.join(argv)}` {ended(status)}: its words stand above",
         remedy="mend what it names, then run the same command again: what is done stays done",
     )
+
+
+def prepared(argv: list[str]) -> int | None:
+    """Its status; None when it was ended because it took too long."""
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=venv.ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return done.returncode
+
+
+def ended(status: int | None) -> str:
+    """How, in words."""
+    minutes = COMMAND_SECONDS / 60
+    return f"ended with status {status}" if status else f"had not ended after {minutes:.0f} minutes"
 
 
 if __name__ == "__main__":

@@ -73,6 +73,8 @@ def install_argv(packages: list[str]) -> list[str]:
         "apt-get",
         "--option", "Dpkg::Use-Pty=0",
         "--option", "Acquire::Retries=3",
+        # Another that installs, an unattended upgrade say, is waited for.
+        "--option", "DPkg::Lock::Timeout=120",
         "--no-install-recommends",
         "--yes",
         "install",

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Final
 
 _TAIL: Final = 25
+#: The longest that any step may take: hundreds of packages through a thin line, say.
+COMMAND_SECONDS: Final = 1800.0
+#: A question's; an engine that stands still takes the question and never answers.
+_ANSWER_SECONDS: Final = 20.0
 
 
 class SetupFailedError(Exception):
@@ -55,15 +59,29 @@ def step(what: str, expect: str = "") -> Iterator[None]:
 def run(
     argv: Sequence[str], *, log: Path, remedy: str, env: Mapping[str, str] | None = None
 ) -> None:
-    """Run a command to its end, its words into `log`; raises SetupFailedError."""
+    """Run a command to its end, its words into `log`; one that never ends is a failure as well."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         out.write(f"$ {' '.join(argv)}\n".encode())
         out.flush()
         try:
-            done = subprocess.run(list(argv), stdout=out, stderr=out, env=env, check=False)
+            done = subprocess.run(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=env,
+                timeout=COMMAND_SECONDS,
+                check=False,
+            )
         except FileNotFoundError:
             raise SetupFailedError(f"{argv[0]} is not installed", remedy=remedy) from None
+        except subprocess.TimeoutExpired:
+            raise SetupFailedError(
+                f"`{' '.join(argv)}` had not ended after {COMMAND_SECONDS / 60:.0f} minutes",
+                log=log,
+                remedy=remedy,
+            ) from None
     if done.returncode != 0:
         raise SetupFailedError(
             f"`{' '.join(argv)}` ended with status {done.returncode}", log=log, remedy=remedy
@@ -71,11 +89,15 @@ def run(
 
 
 def succeeds(argv: Sequence[str]) -> bool:
-    """Whether the command exists and ends with status 0."""
+    """Whether the command exists and ends with status 0, and soon."""
     try:
         done = subprocess.run(
-            list(argv), stdin=subprocess.DEVNULL, capture_output=True, check=False
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ANSWER_SECONDS,
+            check=False,
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from deploy import debian, engine, venv
+from deploy import debian, engine, say, venv
 from deploy.say import SetupFailedError, run, tail
 from nix import pin
 from nix.images import ImageTags
@@ -68,11 +68,25 @@ def test_apt_asks_nothing_and_brings_no_recommended_packages():
         "apt-get",
         "--option", "Dpkg::Use-Pty=0",
         "--option", "Acquire::Retries=3",
+        "--option", "DPkg::Lock::Timeout=120",
         "--no-install-recommends",
         "--yes",
         "install",
         "a",
     ]  # fmt: skip
+
+
+def test_a_step_that_never_ends_is_a_failure_with_a_remedy(monkeypatch, tmp_path):
+    monkeypatch.setattr(say, "COMMAND_SECONDS", 0.2)
+    with pytest.raises(SetupFailedError, match="`sleep 60` had not ended after") as raised:
+        say.run(["sleep", "60"], log=tmp_path / "log", remedy="look at it")
+    assert "remedy: look at it" in str(raised.value)
+
+
+def test_an_engine_that_stands_still_is_one_that_does_not_answer(monkeypatch):
+    monkeypatch.setattr(say, "_ANSWER_SECONDS", 0.2)
+    assert not say.succeeds(["sleep", "60"])
+    assert say.succeeds(["true"])
 
 
 def test_without_root_it_says_what_is_missing(monkeypatch, tmp_path):
