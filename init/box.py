@@ -1,6 +1,6 @@
 """The container that init lives in: what its maker has to give, and where things are in it.
 
-The contract, with whoever creates the container (`worker/container.py`):
+The contract, with whoever creates the container (`worker/engine.py`):
 
 - `User` is a uid and gid of its own, used by no other live container, without a passwd entry;
   `CapDrop: [ALL]`, `SecurityOpt: [no-new-privileges, seccomp=<init.seccomp.profile()>]`,

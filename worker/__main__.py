@@ -18,7 +18,7 @@ from egress.settings import NetworkSettings
 from streams.connection import NatsSettings, connect
 from streams.log import EventLog
 from streams.settings import read
-from worker.container import engine
+from worker.engine import engine
 from worker.errors import WorkerError
 from worker.leftovers import kept_clean
 from worker.pool import Pool

@@ -13,7 +13,7 @@ from init.limits import Stage, defaults
 from tests.sandbox import store
 from tests.worker.conftest import docker
 from tests.worker.fake import FakeContainer, echo
-from worker.container import engine
+from worker.engine import engine
 from worker.errors import AttemptFailed, ContainerFailed
 from worker.spec import Plan
 from worker.uids import Uids

@@ -25,7 +25,7 @@ ARROWS = {
 #: A tool is spoken to in one place: module prefix -> where it may be imported.
 TOOLS = {
     "nats": ("streams/",),
-    "aiodocker": ("worker/container.py", "sandstream/containers.py"),
+    "aiodocker": ("worker/container.py", "worker/engine.py", "sandstream/containers.py"),
     "docker": (),
     "fastapi": ("api/",),
     "uvicorn": ("api/",),
