@@ -18,6 +18,7 @@ from egress.settings import NetworkSettings
 from streams.connection import NatsSettings, connect
 from streams.log import EventLog
 from streams.settings import read
+from worker.carrier import Carrier
 from worker.engine import engine
 from worker.errors import WorkerError
 from worker.leftovers import kept_clean
@@ -75,16 +76,24 @@ async def live(settings: WorkerSettings, nats: NatsSettings, reached: Reach) -> 
                 starts=settings.worker_starts,
             )
         )
-        service = Service(
+        log = EventLog(client, timeout=nats.jetstream_timeout_seconds)
+        carrier = Carrier(
             client,
-            EventLog(client, timeout=nats.jetstream_timeout_seconds),
+            log,
             pool,
             by=settings.by,
             store=store,
-            slots=settings.worker_slots,
             attempts=settings.attempts,
-            build_deadline_seconds=settings.build_deadline_seconds,
             grace_seconds=settings.stage_grace_seconds,
+        )
+        service = Service(
+            client,
+            log,
+            pool,
+            carrier,
+            by=settings.by,
+            slots=settings.worker_slots,
+            build_deadline_seconds=settings.build_deadline_seconds,
         )
         _LOGGER.info(
             "%s: %d slots, %d warm containers of %s",

@@ -1,30 +1,26 @@
-"""The worker's work: leased submissions, one container each, every step an event.
+"""The worker's work: what its three queues deliver, for as long as it runs.
 
 One puller, a fixed number of slots: nothing is leased that could not begin at once. Trouble with
-one submission is that submission's; trouble with the log or the engine is waited out.
+one submission is that submission's; trouble with the log or the engine is waited out. The way of
+one submission is `carrier.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Coroutine
 from contextlib import aclosing, suppress
-from typing import Any, Final, assert_never, cast
+from typing import Any, Final, cast
 
 from streams import events
-from streams.blobs import Blobs
-from streams.cancels import heard, tell_runner
-from streams.errors import Conflict, LogUnavailable, StreamsError
-from streams.fold import Submission
+from streams.errors import StreamsError
 from streams.log import EventLog
 from streams.queues import CANCELS, FALLBACK, WORKERS, Delivery, Queue, deliveries
-from worker.attempt import Attempt
 from worker.cancel import cancel
-from worker.decide import Cancel, Finish, GiveUp, Ignore, Run, decide, last_start, leads, remaining
-from worker.ending import ending, told
-from worker.errors import AttemptFailed, TakenOver
+from worker.carrier import Carrier
+from worker.decide import leads, remaining
+from worker.errors import TakenOver
 from worker.pool import Pool
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -48,25 +44,20 @@ class Service:
         client: Any,
         log: EventLog,
         pool: Pool[Any],
+        carrier: Carrier,
         *,
         by: str,
-        store: Any,
         slots: int,
-        attempts: int,
         build_deadline_seconds: float,
-        grace_seconds: float,
     ) -> None:
         self._client = client
         self._log = log
-        self._blobs = Blobs(client)
         self._pool = pool
+        self._carrier = carrier
         self._by = by
-        self._store = store
         self._slots = asyncio.Semaphore(slots)
         self._slot_count = slots
-        self._attempts = attempts
         self._build_deadline_seconds = build_deadline_seconds
-        self._grace_seconds = grace_seconds
         self._carried: set[asyncio.Task[None]] = set()
         self._cancels: set[asyncio.Task[None]] = set()
 
@@ -86,8 +77,6 @@ class Service:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
-
-    # The three queues.
 
     async def _take_work(self) -> None:
         await self._pool.available()
@@ -180,158 +169,18 @@ class Service:
             with suppress(Exception):
                 await delivery.later(rest)
 
-    # One submission.
-
     async def _in_a_slot(self, delivery: Delivery) -> None:
         look = asyncio.Event()
         async with delivery.kept_alive(look.set), self._slots:
             try:
-                await self._patiently(delivery, self._carry(delivery, look))
+                await self._patiently(delivery, self._carrier.carry(delivery, look))
             except asyncio.CancelledError:
                 # We are being stopped: another worker shall have it now, not after the lease.
                 with suppress(Exception):
                     await delivery.later(0)
                 raise
 
-    async def _carry(self, delivery: Delivery, look: asyncio.Event) -> None:
-        """Attempt after attempt until there is a terminal event; then the message is done.
-
-        `look` is set when the log may hold a reason to stop: a cancel, or a successor of ours.
-
-        An ack would take the message from another worker who holds it by now: so it comes only
-        after a terminal event is in the log, and never from one who was taken over.
-        """
-        id_ = delivery.event.submission_id
-        failure: str | None = None
-        state = await self._log.state(id_, reaching=delivery.event.sequence)
-        begun = _begun(state)
-        while True:
-            decision = decide(state, delivery.event, attempts=self._attempts, failure=failure)
-            match decision:
-                case Ignore(why):
-                    _LOGGER.info("%s: nothing to do: %s", id_, why)
-                    await delivery.done()
-                    return
-                case Run() | GiveUp() if failure is None and await self._lives(state):
-                    # Not a word to the queue: the lease that was missed is renewed again.
-                    _LOGGER.warning("%s: delivered again, but whoever runs it answers", id_)
-                    return
-                case Run():
-                    attempt = self._attempt(state, decision)
-                    failure = await self._run(attempt, state, decision, look)
-                    if attempt.finished:
-                        await delivery.done()
-                        return
-                    begun = attempt.started or begun
-                case Finish() | Cancel() | GiveUp():
-                    event = ending(state, decision, self._by)
-                    with suppress(Conflict):
-                        await self._log.append(event, after=state.sequence)
-                        _LOGGER.info("%s: %s %s", id_, event.event, told(decision))
-                        await delivery.done()
-                        return
-                case _:
-                    assert_never(decision)
-            state = await self._state(id_)
-            if not (state.ended or state.cancel_requested) and _begun(state) != begun:
-                raise TakenOver(id_)
-
-    async def _lives(self, state: Submission) -> bool:
-        """Whether the last attempt still has someone who runs it, whatever became of its lease.
-
-        A process that was frozen wakes up with deliveries that it was given meanwhile, and with
-        attempts of its own that nobody has taken over: neither may end a living one.
-        """
-        return state.attempts > 0 and await tell_runner(self._client, state.id)
-
-    def _attempt(self, state: Submission, run: Run) -> Attempt:
-        return Attempt(
-            self._log,
-            self._blobs,
-            state,
-            run,
-            by=self._by,
-            store=self._store,
-            grace_seconds=self._grace_seconds,
-        )
-
-    async def _run(
-        self, attempt: Attempt, state: Submission, run: Run, look: asyncio.Event
-    ) -> str | None:
-        """One attempt, which the log can stop; returns why it was lost through our fault."""
-        # Heard before `started` is said: so the guard puts a cancel and the start in order.
-        async with heard(self._client, state.id, look.set):
-            task = asyncio.create_task(self._in_a_container(attempt, state.id, run))
-            try:
-                while not task.done():
-                    looking = asyncio.create_task(look.wait())
-                    await asyncio.wait((task, looking), return_when=asyncio.FIRST_COMPLETED)
-                    looking.cancel()
-                    if look.is_set() and not task.done():
-                        look.clear()
-                        if _is_over(await self._state(state.id), attempt):
-                            return None
-            finally:
-                task.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await task
-            return _loss(task, attempt)
-
-    async def _in_a_container(self, attempt: Attempt, id_: str, run: Run) -> None:
-        began = time.monotonic()
-        async with self._store.held(run.environment) as missing, self._pool.take() as box:
-            if missing is not None:
-                _LOGGER.warning("%s: a cache miss: %s; building in the container", id_, missing)
-                attempt.miss(missing)
-            _LOGGER.info(
-                "%s: attempt %d in %s%s",
-                id_, run.attempt, box.name,
-                f", because {run.retry_because}" if run.retry_because else "",
-            )  # fmt: skip
-            verdict = await attempt.perform(box)
-        _LOGGER.info("%s: finished %s after %.3f s", id_, verdict, time.monotonic() - began)
-
-    async def _state(self, submission_id: str) -> Submission:
-        """The fold, as soon as the log answers."""
-        rest, longest = _REST_SECONDS
-        while True:
-            try:
-                return await self._log.state(submission_id)
-            except LogUnavailable as error:
-                _LOGGER.warning("%s; again in %.1f s", error, rest)
-                await asyncio.sleep(rest)
-                rest = min(2 * rest, longest)
-
-
 def _spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
     task = asyncio.create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
-
-
-def _begun(state: Submission) -> int | None:
-    start = last_start(state)
-    return None if start is None else start.sequence
-
-
-def _is_over(state: Submission, attempt: Attempt) -> bool:
-    """Whether the log wants no more of this attempt."""
-    succeeded = attempt.started is not None and _begun(state) != attempt.started
-    return state.ended or state.cancel_requested or succeeded
-
-
-def _loss(task: asyncio.Task[None], attempt: Attempt) -> str | None:
-    """What became of an attempt: None when it ended, or when the log goes on without it.
-
-    An error before `started` cost no attempt and is raised; after it, it is the reason of the next.
-    """
-    error = task.exception()
-    if error is None or isinstance(error, Conflict):
-        return None
-    if attempt.started is None or not isinstance(error, Exception):
-        raise error
-    if isinstance(error, AttemptFailed | StreamsError):
-        _LOGGER.error("%s: attempt lost: %s", attempt.id, error)
-    else:
-        _LOGGER.error("%s: attempt lost", attempt.id, exc_info=error)
-    return str(error) if isinstance(error, AttemptFailed) else repr(error)

@@ -16,6 +16,7 @@ from streams.log import EventLog
 from streams.queues import Delivery
 from tests.worker.conftest import Client, case
 from tests.worker.fake import FakeStore, echo, maker, report
+from worker.carrier import Carrier
 from worker.pool import Pool
 from worker.service import Service
 
@@ -27,21 +28,18 @@ def serving(nats):
     """A service whose containers answer as the test says; yields it and what was made."""
 
     @asynccontextmanager
-    async def run(answer=echo, name: str = "w", slots: int = 2, missing=None, **settings):
-        made = []
-        usual = {"attempts": 3, "build_deadline_seconds": 60, "grace_seconds": 1}
+    async def run(answer=echo, name: str = "w", slots: int = 2, missing=None, grace_seconds=1):
+        made, by = [], f"worker@{name}"
         async with (
             nats.connect("worker") as client,
             Pool(maker(answer, made), size=2, starts=2) as pool,
         ):
+            log, store = EventLog(client), FakeStore(missing)
+            carrier = Carrier(
+                client, log, pool, by=by, store=store, attempts=3, grace_seconds=grace_seconds
+            )
             service = Service(
-                client,
-                EventLog(client),
-                pool,
-                by=f"worker@{name}",
-                store=FakeStore(missing),
-                slots=slots,
-                **usual | settings,
+                client, log, pool, carrier, by=by, slots=slots, build_deadline_seconds=60
             )
             task = asyncio.create_task(service.serve())
             try:
