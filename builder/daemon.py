@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from init import cgroups, nix, stoppable
-from init.frames import Delegated, DependenciesDone, encode
+from init.frames import Delegated, DependenciesDone
 from init.jail import Jail
 from init.limits import GIB, StageLimits
+from init.wire import encode
 
 
 @dataclass(frozen=True, slots=True)

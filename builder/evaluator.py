@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from builder.errors import EvaluatorGone
-from init.frames import Broken, Decoder, DependenciesDone, Frame, FrameError, Job, encode
+from init.frames import Broken, DependenciesDone, Frame, Job
+from init.wire import Decoder, FrameError, encode
 
 _CHUNK: Final = 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0

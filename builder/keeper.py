@@ -11,7 +11,8 @@ from typing import Final
 
 from builder.daemon import Daemon
 from builder.errors import DaemonFailed
-from init.frames import Decoder, DependenciesDone, Report
+from init.frames import DependenciesDone, Report
+from init.wire import Decoder
 
 _STOP_SECONDS: Final = 20.0
 

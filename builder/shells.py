@@ -26,9 +26,10 @@ from builder.shared import Shared
 from egress.proxy import serving
 from egress.rules import Rule
 from init import nix, nix_answer
-from init.frames import Decoder, Delegated, DependenciesDone, Environment, Job, Report
+from init.frames import Delegated, DependenciesDone, Environment, Job, Report
 from init.limits import Stage, StageLimits
 from init.outcome import Outcome
+from init.wire import Decoder
 from streams.environments import STORE_PATHS
 from streams.events import now
 

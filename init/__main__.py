@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from init import job, namespaces
 from init.box import Box
-from init.frames import Broken, Decoder, Delegated, Frame, FrameError, Job, Ready, encode
+from init.frames import Broken, Delegated, Frame, Job, Ready
 from init.pipes import moved_up
+from init.wire import Decoder, FrameError, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,8 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from init.frames import Broken, Decoder, RunDone, encode
+from init.frames import Broken, RunDone
+from init.wire import Decoder, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

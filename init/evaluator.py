@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from init import nix, nix_answer, stoppable, tree
-from init.frames import Broken, Decoder, Delegated, DependenciesDone, Frame, FrameError, Job, encode
+from init.frames import Broken, Delegated, DependenciesDone, Frame, Job
 from init.limits import Stage
+from init.wire import Decoder, FrameError, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

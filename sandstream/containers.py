@@ -21,7 +21,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from init.delegation import delegate
-from init.frames import encode
+from init.wire import encode
 from sandstream.plans import (
     BUILDER_UID,
     EVALUATOR_UID,

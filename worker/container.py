@@ -17,7 +17,8 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from init.delegation import delegate
-from init.frames import Broken, Decoder, End, Frame, FrameError, Job, Ready, encode
+from init.frames import Broken, End, Frame, Job, Ready
+from init.wire import Decoder, FrameError, encode
 from worker.errors import AttemptFailed, ContainerFailed
 from worker.room import Room
 

@@ -18,7 +18,6 @@ from init.frames import (
     Broken,
     Case,
     CompileDone,
-    Decoder,
     End,
     Environment,
     Frame,
@@ -27,10 +26,10 @@ from init.frames import (
     Ready,
     Report,
     RunDone,
-    encode,
 )
 from init.limits import Stage, StageLimits, defaults
 from init.seccomp import profile
+from init.wire import Decoder, encode
 from nix.images import tags
 from tests.sandbox import store
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from init.frames import Broken, Case, End, Environment, Job, JobFile, Ready, RunDone, encode
+from init.frames import Broken, Case, End, Environment, Job, JobFile, Ready, RunDone
 from init.limits import MIB, Stage, defaults
 from init.outcome import Outcome
+from init.wire import encode
 from tests.sandbox import store
 
 pytestmark = pytest.mark.integration

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from init.frames import Decoder, encode
 from init.profile import entry
+from init.wire import Decoder, encode
 from streams.content import inline, texts_or_base64
 from streams.request import File, Request, TestCase
 from worker import translate

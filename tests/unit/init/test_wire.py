@@ -14,21 +14,19 @@ from init.frames import (
     Broken,
     Case,
     CompileDone,
-    Decoder,
     Delegated,
     DependenciesDone,
     End,
     Environment,
-    FrameError,
     Job,
     JobFile,
     Ready,
     Report,
     RunDone,
-    encode,
 )
 from init.limits import Stage, StageLimits, defaults
 from init.outcome import Outcome
+from init.wire import Decoder, FrameError, encode
 
 REPORT = Report(
     Outcome.SIGNALLED, 139, "SIGSEGV", 1.5, 0.25, 4096, b"\x00out", b"err\xff", 9, 4, "x"
