@@ -7,10 +7,10 @@ TEST_STATE ?= $(or $(SANDSTREAM_TEST_STATE),.state-test)
 RUN    := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests demo up test test-v2 soak bench lint lock clean
+.PHONY: help setup setup-tests demo up test test-v2 test-repeat soak bench lint lock clean
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: ## Debian packages, .venv, Docker engine, images, Nix channel: what is missing of them
 	@$(PYTHON) -m deploy --state $(STATE)
@@ -26,11 +26,16 @@ setup-tests:
 
 test: setup-tests ## lint, types, then every test
 	@$(MAKE) --no-print-directory lint
-	SANDSTREAM_TEST_STATE=$(TEST_STATE) $(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --durations 20
+	SANDSTREAM_TEST_STATE=$(TEST_STATE) $(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile \
+	    --no-loadscope-reorder --durations 20
 
 SECONDS ?= 600
 soak: setup-tests ## everything of ours is killed and frozen under load for SECONDS (600), SEED=... as before
 	@SANDSTREAM_TEST_STATE=$(TEST_STATE) $(RUN) -m tests.reliability --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+TIMES ?= 20
+test-repeat: setup-tests ## the tests of limits and outcomes TIMES (20) times, three runs at once (an hour)
+	@SANDSTREAM_TEST_STATE=$(abspath $(TEST_STATE)) $(RUN) -m tests.repeat --times $(TIMES) --at-once 3
 
 test-v2: setup-tests ## the sandbox's tests in an emulated Debian 12: cgroup v2, systemd, AppArmor (up to 45 minutes)
 	@SANDSTREAM_TEST_STATE=$(TEST_STATE) $(RUN) -m tests.v2
