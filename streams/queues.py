@@ -156,7 +156,7 @@ async def deliveries(
             async with _subscribed(js, queue) as subscription:
                 while True:
                     try:
-                        messages = await subscription.fetch(batch, timeout=wait)
+                        messages = await pulled(subscription, batch, wait)
                     except TimeoutError:  # nats-py raises its own and, late by a hair, Python's
                         await asyncio.sleep(every_seconds)
                         continue
@@ -167,6 +167,28 @@ async def deliveries(
         except (NatsError, OSError) as error:
             _LOGGER.warning("pull from %s: %r; trying again", queue.name, error)
             await asyncio.sleep(0.5)
+
+
+async def pulled(
+    subscription: JetStreamContext.PullSubscription, batch: int, wait_seconds: float
+) -> list[Msg]:
+    """At most `batch` messages. Raises TimeoutError when none came, and CancelledError surely.
+
+    In a task of its own: until Python 3.12 `asyncio.wait_for`, with which nats-py waits, loses a
+    cancellation that comes together with its result, and who pulls for ever would go on for ever.
+    """
+    task = asyncio.create_task(subscription.fetch(batch, timeout=wait_seconds))
+    try:
+        await asyncio.wait((task,))
+    except asyncio.CancelledError:
+        task.cancel()
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(result, list):  # another shall have them now, not after the lease
+            for message in result:
+                with suppress(NatsError, OSError):
+                    await message.nak()
+        raise
+    return task.result()
 
 
 @asynccontextmanager
