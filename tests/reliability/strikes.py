@@ -28,6 +28,8 @@ _MORTAL = frozenset({"container", "init", "nix-daemon"})
 #: How long a build is waited for, when it is its daemon's turn.
 _BUILD_SECONDS = 2.0
 _BACK_SECONDS = 60.0
+#: For one answer; it is frozen for no longer than a tenth of that.
+_ENGINE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -163,9 +165,14 @@ async def container_pid(name: str) -> int | None:
 
 
 async def docker(*words: str) -> str:
-    """What it printed; nothing when it refused."""
+    """What it printed; nothing when it refused. An engine that never answers is a failure."""
     process = await asyncio.create_subprocess_exec(
         "docker", *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
-    out, _ = await process.communicate()
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), _ENGINE_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise AssertionError(f"docker {' '.join(words)}: no answer") from None
     return out.decode() if process.returncode == 0 else ""
