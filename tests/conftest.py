@@ -25,15 +25,6 @@ settings.register_profile(
 settings.load_profile("sandstream")
 
 
-#: Folders whose files take minutes: begun first, so that no process is left alone with one of them.
-LONG_FILES_FIRST = ("reliability", "builder", "e2e", "languages")
-
-
-def pytest_collection_modifyitems(items):
-    order = {name: number for number, name in enumerate(LONG_FILES_FIRST)}
-    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """On CI a skipped test is a failure: a check that did not run has shown nothing."""

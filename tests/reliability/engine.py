@@ -75,10 +75,15 @@ class Engine:
         raise AssertionError(f"dockerd did not answer in {_START_SECONDS:g} s:\n{words}")
 
     def leftovers(self) -> list[str]:
-        """Mounts and processes of containers: there are none where there is no container."""
+        """Mounts and processes of containers: there are none where there is no container.
+
+        What ends in `-init/merged` is never a container's: the engine mounts it for a moment to
+        prepare one, and leaves it when it is killed in that moment.
+        """
         own = {f"{self.folder}/data", f"{self.folder}/run/netns/default"}
+        left = (mount for mount in mounts(self.folder) if not mount.endswith("-init/merged"))
         return [
-            *(f"mount {mount}" for mount in mounts(self.folder) if mount not in own),
+            *(f"mount {mount}" for mount in left if mount not in own),
             *(f"process below {pid}" for pid in self._shims() if _has_children(pid)),
         ]
 
