@@ -48,13 +48,16 @@ def test_network_is_a_loopback_alone(sandbox):
 
 
 def test_loopback_of_the_host_is_another(sandbox):
-    with subprocess.Popen(["python3", "-m", "http.server", "47113"], stderr=-3) as server:
-        try:
-            run = sandbox.run(
-                python("import socket\nsocket.create_connection(('127.0.0.1', 47113), timeout=1)")
-            ).run
-        finally:
-            server.kill()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        with socket.create_connection(address, timeout=5):
+            server.accept()[0].close()  # it does listen
+        run = sandbox.run(
+            python(f"import socket\nsocket.create_connection({address}, timeout=1)")
+        ).run
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
     assert b"ConnectionRefused" in run.stderr
 
 
