@@ -44,7 +44,7 @@ async def test_fifty_submissions_at_once_with_one_new_shell_are_one_build(builde
 
 @pytest.mark.lease(60)
 async def test_what_differs_in_its_limits_alone_is_one_build_too(builder):
-    text = slow(3)
+    text = slow(8)  # so long that on a busy machine the second finds it under way
     ids = [await builder.submit(text, memory_bytes=n * 10**9) for n in (1, 2)]
     states = await answers(builder, ids)
     assert sorted(state.how for state in states) == ["built", "joined"]
