@@ -172,7 +172,7 @@ async def test_an_evaluation_is_no_trusted_user_of_its_daemon(builder):
 
 @pytest.mark.lease(60)
 async def test_ten_submissions_with_one_environment_are_one_build(builder):
-    text = shell(derivation("sleep 3; echo x > $out"))
+    text = shell(derivation("sleep 6; echo x > $out"))
     ids = [await builder.submit(text) for _ in range(10)]
     states = await asyncio.gather(*(builder.built(id_) for id_ in ids))
     assert sorted(state.how for state in states) == ["built"] + ["joined"] * 9
