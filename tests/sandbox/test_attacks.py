@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 from pathlib import Path
@@ -386,11 +387,13 @@ def test_socket_of_that_kind_is_of_no_use(sandbox, name, code):
 
 
 def test_abstract_socket_of_the_host_is_another(sandbox):
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind("\0sandstream-test")
+    name = f"sandstream-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind(f"\0{name}")
         server.listen()
+        client.connect(f"\0{name}")  # who is on the host reaches it
         run = sandbox.run(
-            python("import socket\nsocket.socket(socket.AF_UNIX).connect('\\0sandstream-test')")
+            python(f"import socket\nsocket.socket(socket.AF_UNIX).connect('\\0{name}')")
         ).run
     assert b"ConnectionRefused" in run.stderr
 

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.integration
 _PYTHON = "#!/usr/bin/env python3\n"
 _LIBC = (
     "import ctypes, errno, os, socket, sys\n"
+    # what waits in a buffer would be a fork's as well
+    "sys.stdout.reconfigure(line_buffering=True)\n"
     "libc = ctypes.CDLL(None, use_errno=True)\n"
     "def call(number, *args):\n"
     "    result = libc.syscall(number, *args)\n"
