@@ -55,7 +55,7 @@ def in_cpp(number: int) -> dict:
     return made
 
 
-@pytest.mark.timeout(240 + COUNT)
+@pytest.mark.timeout(600 + COUNT)
 async def test_burst_is_answered_right_within_bounded_memory(make_state):
     state, said, waited = make_state(), [], []
     total = COUNT + IN_CPP

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.integration
 SEED = 5
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_whatever_dies_or_freezes_at_any_transition_nothing_is_lost(make_state, stormy):
     cells = shuffled(SEED)
     state = make_state()

@@ -84,7 +84,7 @@ async def storm(servers, seconds: float, chance: random.Random) -> None:
         await servers.in_step()
 
 
-@pytest.mark.timeout(300 + 2 * STORM_SECONDS)
+@pytest.mark.timeout(600 + 2 * STORM_SECONDS)
 async def test_lone_log_moves_into_a_cluster_and_the_stack_goes_on_whoever_fails(
     make_state, stormy, tmp_path, monkeypatch
 ):
