@@ -69,6 +69,7 @@ def test_cpu_time_is_what_the_program_burnt_in_user_and_in_system(sandbox, kind)
                 "    if os.fork() == 0: burn(0.5); os._exit(0)\n"
                 "for i in range(3): os.wait()\n"
                 "say(resource.RUSAGE_CHILDREN)\n"
+                "say()\n"
             ),
         ),
         (
@@ -77,6 +78,7 @@ def test_cpu_time_is_what_the_program_burnt_in_user_and_in_system(sandbox, kind)
                 "import os, signal\nr, w = os.pipe()\n"
                 "if os.fork() == 0: burn(1.5); say(); os.write(w, b'x'); signal.pause()\n"
                 "os.read(r, 1)\n"
+                "say()\n"
             ),
         ),
     ],
@@ -84,7 +86,9 @@ def test_cpu_time_is_what_the_program_burnt_in_user_and_in_system(sandbox, kind)
 def test_cpu_time_of_the_whole_tree_counts(sandbox, name, text):
     run = sandbox.run(_PYTHON + _SAY + _USER + text, wall_seconds=60).run
     assert run.outcome == Outcome.OK, (name, run)
-    near(run.cpu_seconds, 1.5 if not run.stdout else sum(json.loads(run.stdout)))
+    # the parent's too: on a busy machine an interpreter that only starts takes a tenth of a second
+    said = [sum(json.loads(line)) for line in run.stdout.splitlines()]
+    near(run.cpu_seconds, sum(said) if said else 1.5)
 
 
 def test_sleep_costs_no_cpu_time(sandbox):
