@@ -33,7 +33,7 @@ soak: setup-tests ## everything of ours is killed and frozen under load for SECO
 	@SANDSTREAM_TEST_STATE=$(TEST_STATE) $(RUN) -m tests.reliability --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 TIMES ?= 20
-test-repeat: setup-tests ## the tests of limits and outcomes TIMES (20) times, three runs at once (an hour)
+test-repeat: setup-tests ## the tests of limits and outcomes TIMES (20) times, three runs at once (an hour and a half)
 	@SANDSTREAM_TEST_STATE=$(abspath $(TEST_STATE)) $(RUN) -m tests.repeat --times $(TIMES) --at-once 3
 
 test-v2: setup-tests ## the sandbox's tests in an emulated Debian 12: cgroup v2, systemd, AppArmor (up to 45 minutes)

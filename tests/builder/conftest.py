@@ -38,7 +38,7 @@ _NUMBERS = itertools.count(1)
 def images():
     """What `python -m nix prepare` says: image names and the channel's revision."""
     if shutil.which("docker") is None:
-        pytest.skip("no docker")
+        pytest.skip("no docker: run `make setup-tests`; on CI this is a failure")
     argv = [sys.executable, "-m", "nix", "warm", "--state", str(STATE), "stdenvNoCC", "python3"]
     made = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr

@@ -24,7 +24,7 @@ SHARED = Path(os.environ.get("SANDSTREAM_TEST_STATE", ROOT / ".state-test")).res
 def prepared():
     """Images of this source, and a store that has what the tests' shells need."""
     if shutil.which("docker") is None:
-        pytest.skip("no docker")
+        pytest.skip("no docker: run `make setup-tests`; on CI this is a failure")
     argv = [sys.executable, "-m", "nix", "warm", "--state", str(SHARED)]
     made = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr

@@ -23,8 +23,9 @@ async def poisoned(client: Client, id_: str) -> None:
     async for event in client.events(id_):
         if event.name == "started":
             pid = await container_pid(event.fields["container"])
-            with suppress(ProcessLookupError):
-                kill(pid or 0)
+            if pid is not None:  # else it has ended
+                with suppress(ProcessLookupError):
+                    kill(pid)
 
 
 async def in_a_terminal(*words: str) -> str:

@@ -13,7 +13,7 @@ from tests.sandbox import harness, store
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> harness.Sandbox:
     image = harness.image()
     if image is None:
-        pytest.skip("no sandstream-base image: run `python -m nix images`")
+        pytest.skip("no sandstream-base image: run `make setup-tests`; on CI this is a failure")
     folder = Path("/var/tmp/sandstream-test-sandbox")
     folder.mkdir(exist_ok=True)
     # the store is kept; the code is this session's own, as several may run at once

@@ -49,7 +49,7 @@ def real_state(made) -> Path:
     """A state folder with the real channel and a real Nix store, as set-up made it."""
     folder = Path(os.environ.get("SANDSTREAM_TEST_STATE", REPOSITORY / ".state-test"))
     if not (folder / "nix" / "var" / "nix" / "db" / "db.sqlite").exists():
-        pytest.skip(f"no Nix store in {folder}: run `python -m nix channel --state {folder}`")
+        pytest.skip(f"no Nix store in {folder}: run `make setup-tests`; on CI this is a failure")
     return folder
 
 
