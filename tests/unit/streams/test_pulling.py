@@ -22,7 +22,7 @@ class Subscription:
     def __init__(self) -> None:
         self.answer: asyncio.Future | None = None
 
-    async def fetch(self, batch: int, timeout: float) -> list[Message]:  # noqa: ASYNC109 - nats-py's
+    async def fetch(self, batch: int, timeout: float) -> list[Message]:  # noqa: ASYNC109 - theirs
         self.answer = asyncio.get_running_loop().create_future()
         return await asyncio.wait_for(self.answer, timeout)
 
