@@ -186,22 +186,33 @@ class Client:
         return (await self._call("GET", f"/submissions/{id_}/{stage}/{channel}")).content
 
     async def events(self, id_: str, *, after: int = 0) -> AsyncIterator[ServerEvent]:
-        """Its events as they happen, to the last one; a broken connection is taken up again."""
+        """Its events as they happen, to the last one; nothing where `after` is the last one.
+
+        A broken connection, and a server that can't tell just now, is taken up again.
+        """
         failures = 0
         while True:
+            came = False
             try:
                 async with self._stream(id_, after) as response:
+                    failures = 0
+                    if response.status_code == httpx.codes.NO_CONTENT:
+                        return
                     async for event in parse(response.aiter_lines()):
-                        failures = 0
+                        came = True
                         after = event.sequence
                         yield event
                         if event.name in TERMINAL:
                             return
-            except httpx.TransportError as error:
+            except (httpx.TransportError, ApiError) as error:
                 failures += 1
-                if failures > _RETRIES:
+                if isinstance(error, ApiError):
+                    if not _passes(error) or failures > _RETRIES:
+                        raise
+                elif failures > _RETRIES:
                     raise UnreachableError(f"{self.url} does not answer: {error!r}") from error
-            await asyncio.sleep(_RETRY_SECONDS if failures else 0)
+            if not came:  # else it broke on its way, and whoever follows wants what is next
+                await asyncio.sleep(_RETRY_SECONDS)
 
     @asynccontextmanager
     async def _stream(self, id_: str, after: int) -> AsyncIterator[httpx.Response]:

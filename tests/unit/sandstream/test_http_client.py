@@ -124,3 +124,53 @@ async def test_a_broken_event_stream_is_taken_up_after_the_last_event(monkeypatc
         names = [event.name async for event in client.events("a")]
     assert names == ["submitted", "finished"]
     assert asked == [None, "1", "1"]
+
+
+async def test_who_has_seen_the_last_event_is_told_nothing_and_asks_once():
+    asked = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers.get("last-event-id"))
+        return httpx.Response(204)
+
+    async with speaking(handler) as client:
+        assert [event async for event in client.events("a", after=7)] == []
+    assert asked == ["7"]
+
+
+@pytest.mark.parametrize(("status", "asked"), [(503, 2), (404, 1)])
+async def test_an_event_stream_bears_a_server_that_can_not_tell_just_now(
+    monkeypatch, status, asked
+):
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0)
+    calls = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        calls.append(request.method)
+        if len(calls) == 1:
+            return httpx.Response(status, json={"title": "Not now"})
+        return httpx.Response(200, text='id: 2\nevent: finished\ndata: {"event": "finished"}\n\n')
+
+    async with speaking(handler) as client:
+        if asked == 1:
+            with pytest.raises(ApiError, match="404"):
+                [event async for event in client.events("a")]
+        else:
+            assert [event.name async for event in client.events("a")] == ["finished"]
+    assert len(calls) == asked
+
+
+async def test_a_stream_that_brings_nothing_is_not_asked_for_again_at_once(monkeypatch):
+    pauses, calls = [], []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        calls.append(request.method)
+        return httpx.Response(200, text="") if len(calls) < 4 else httpx.Response(204)
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    async with speaking(handler) as client:
+        assert [event async for event in client.events("a")] == []
+    assert pauses == [module._RETRY_SECONDS] * 3
