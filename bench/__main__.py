@@ -21,9 +21,9 @@ from nix.images import tags
 from sandstream.client import Client
 from sandstream.folder import load
 from sandstream.scenes import EXAMPLES
-from sandstream.serve import free_port
+from sandstream.settings import StackSettings
 from sandstream.stack import stack
-from sandstream.state import StackSettings, State
+from sandstream.state import State
 from streams import events
 from streams.connection import NatsSettings, connect
 from streams.reading import stored
@@ -149,7 +149,7 @@ async def main() -> int:
     console = Console(highlight=False)
     said = console.print
     async with (
-        stack(state, port=free_port(), nats_port=0, say=said) as running,
+        stack(state, port=0, nats_port=0, say=said) as running,
         Client(running.url) as client,
     ):
         for _ in range(3):  # builds the environment, warms the pool

@@ -34,7 +34,7 @@ SETTINGS: Final = (
     ("egress.settings", "NetworkSettings", "builder, store, worker"),
     ("builder.settings", "SharingSettings", "builder, store"),
     ("worker.settings", "WorkerSettings", "worker"),
-    ("sandstream.state", "StackSettings", "make up"),
+    ("sandstream.settings", "StackSettings", "make up"),
 )
 
 #: What is read where no settings class can be: before anything is installed, or for a container.
@@ -44,18 +44,6 @@ PLAIN: Final = (
         "set-up",
         "`auto`",
         "`offline`, `nixpkgs`, or `auto`: nixpkgs where its public cache answers (nix/README.md).",
-    ),
-    (
-        "SANDSTREAM_CACHE_LISTEN",
-        "make up",
-        "none",
-        "`address:port` at which this host serves its binary cache; none: it does not.",
-    ),
-    (
-        "SANDSTREAM_BUILDER_MEMORY_BYTES",
-        "make up",
-        "by machine",
-        "The wall around all jobs of a builder together (by default 80 % of the host's memory).",
     ),
 )
 

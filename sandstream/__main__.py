@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +12,15 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from sandstream import access, commands, dead, moving, serve
+from sandstream import access, address, commands, dead, moving, serve
 from sandstream.client import ApiError, Client, UnreachableError
 from sandstream.dead import NotDeadError
 from sandstream.folder import NoSubmissionError
 from sandstream.replay import NotReplayableError
 from sandstream.services import NotSetUpError
+from sandstream.settings import StackSettings
 from sandstream.stack import StackFailedError
-from sandstream.state import NotRunningError, StackSettings, State, StateBusyError
+from sandstream.state import NotRunningError, State, StateBusyError
 from streams.errors import StreamsError
 from streams.server import ServerFailed
 from streams.settings import read
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="sandstream", description=__doc__)
     of = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = of.add_parser("up", help="serve until Ctrl-C")
-    up.add_argument("--port", type=int, default=int(os.environ.get("SANDSTREAM_PORT", "8000")))
+    up.add_argument("--port", type=int, help="of the API (SANDSTREAM_PORT); 0: any free one")
     of.add_parser("demo", help="run one submission of each kind, live")
     env = of.add_parser("env", help="how a user of the running system reaches its event log")
     env.add_argument("user", choices=access.NAMES)
@@ -55,8 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "--secrets", type=Path, metavar="FILE", help="its passwords; without: this folder's"
     )
     remote = argparse.ArgumentParser(add_help=False)
-    port = os.environ.get("SANDSTREAM_PORT", "8000")
-    remote.add_argument("--url", default=f"http://127.0.0.1:{port}", help="the server's address")
+    remote.add_argument("--url", help="the server's address; without: where `up` serves")
     submit = of.add_parser("submit", parents=[remote], help="send a folder and watch it run")
     submit.add_argument("folder", type=Path)
     submit.add_argument("--no-cache", dest="cache", action="store_false")
@@ -79,10 +78,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def remote(  # noqa: PLR0911 - one return for each command
-    asked: argparse.Namespace, console: Console
+    asked: argparse.Namespace, url: str, console: Console
 ) -> int:
     """A command that speaks to a server."""
-    async with Client(asked.url) as client:
+    async with Client(url) as client:
         match asked.command:
             case "submit":
                 return await commands.submit(
@@ -116,9 +115,8 @@ async def run(asked: argparse.Namespace, console: Console) -> int:
     state = State(settings.state.resolve())
     match asked.command:
         case "up":
-            return await serve.up(
-                state, port=asked.port, nats_port=settings.nats_port, console=console
-            )
+            port = settings.port if asked.port is None else asked.port
+            return await serve.up(state, port=port, nats_port=settings.nats_port, console=console)
         case "demo":
             return await serve.show(state, console=console)
         case "env":
@@ -128,7 +126,8 @@ async def run(asked: argparse.Namespace, console: Console) -> int:
             work = moving.move(state, asked.to, asked.secrets, serve.sayer(console))
             return await serve.until_asked(work)
         case _:
-            return await serve.until_asked(remote(asked, console))
+            url = asked.url or address.url(settings.host, settings.port)
+            return await serve.until_asked(remote(asked, url, console))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

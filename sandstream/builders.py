@@ -32,13 +32,12 @@ from sandstream.services import (
     settings,
     stack_number,
 )
-from sandstream.state import StackSettings, State
+from sandstream.settings import StackSettings
+from sandstream.state import State
 from sandstream.supervisor import Say, pause, supervised
 from streams.settings import read
 
 _LOG_LINES: Final = 2000
-#: Of the host's memory, for all jobs of the builder together and as much for its evaluator.
-_MEMORY_SHARE: Final = 0.8
 
 #: What can run without a stack.
 _ROLES: Final[dict[str, Callable[[BuilderStack], AbstractAsyncContextManager[Pair | Running]]]] = {
@@ -163,8 +162,9 @@ async def _described(state: State, made: SetUp, nats: Mapping[str, str]) -> Buil
     }
     # Inside, it has places of its own.
     environment.pop("SANDSTREAM_STATE", None)
-    memory = environment.pop("SANDSTREAM_BUILDER_MEMORY_BYTES", "")
-    listen = environment.pop("SANDSTREAM_CACHE_LISTEN", "")
+    for ours in ("SANDSTREAM_BUILDER_MEMORY_BYTES", "SANDSTREAM_CACHE_LISTEN"):
+        environment.pop(ours, None)
+    own = read(StackSettings)
     return BuilderStack(
         instance=instance(state),
         state=state.folder,
@@ -172,13 +172,9 @@ async def _described(state: State, made: SetUp, nats: Mapping[str, str]) -> Buil
         runner_image=made.images.runner,
         seccomp=json.dumps(seccomp.profile()),
         environment=environment,
-        cache_listen=listen,
-        memory_bytes=int(memory or _host_memory() * _MEMORY_SHARE),
+        cache_listen=own.cache_listen,
+        memory_bytes=own.builder_memory_bytes,
     )
-
-
-def _host_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _log(state: State) -> Path:

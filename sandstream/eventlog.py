@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from sandstream import leftovers
-from sandstream.state import StackSettings, State
+from sandstream.settings import StackSettings
+from sandstream.state import State
 from sandstream.supervisor import Say, ended, pause
 from streams.connection import NatsSettings
 from streams.replay import reached

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import time
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -31,13 +30,6 @@ _PASTE: Final = {
         {"name": "run.sh", "content": 'python3 -c "print(6 * 7)"'},
     ]
 }
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def curl(url: str) -> str:
@@ -117,7 +109,7 @@ async def show(state: State, *, console: Console) -> int:
     async def play() -> int:
         console.print(Text("Starting the whole system ...", style="dim"))
         began = time.monotonic()
-        async with stack(state, port=free_port(), nats_port=0, say=sayer(console)) as running:
+        async with stack(state, port=0, nats_port=0, say=sayer(console)) as running:
             took = time.monotonic() - began
             console.print(Text(f"Up in {took:.1f} s at {running.url}.\n", style="dim"))
             status = await demo(running.url, console)

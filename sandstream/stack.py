@@ -11,13 +11,16 @@ from typing import Final
 
 import httpx
 
-from sandstream import leftovers
+from sandstream import address, leftovers
+from sandstream.address import free_port
 from sandstream.builders import builders
 from sandstream.containers import Pair
 from sandstream.eventlog import EventLogServer, event_log
 from sandstream.services import SERVICES, program, set_up
+from sandstream.settings import StackSettings
 from sandstream.state import State
 from sandstream.supervisor import Child, Say, supervised
+from streams.settings import read
 
 _READY_SECONDS: Final = 60.0
 
@@ -38,16 +41,21 @@ class Stack:
 
 @asynccontextmanager
 async def stack(state: State, *, port: int, nats_port: int, say: Say) -> AsyncIterator[Stack]:
-    """Everything is up and answers; at the end everything is stopped, in order."""
+    """Everything is up and answers; at the end everything is stopped, in order.
+
+    `port`: of the API; 0: any free one.
+    """
+    host = read(StackSettings).host
     async with AsyncExitStack() as cleanup:
         cleanup.enter_context(state.held())
+        port = port or free_port(host)
         made = await asyncio.to_thread(set_up, state)
         for name in leftovers.end_all(state.running):
             say(f"{name} of an earlier life was still running: ended")
         log = await cleanup.enter_async_context(event_log(state, nats_port, say))
         builder = builders(state, made, log.env("builder"), say)
         building = await cleanup.enter_async_context(builder)
-        running = Stack(f"http://127.0.0.1:{port}", log)
+        running = Stack(address.url(host, port), log)
         for name in SERVICES:
             one = program(name, state, made, port, log.env(name))
             child = await cleanup.enter_async_context(supervised(one, state, say))

@@ -11,33 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
-
-
-class StackSettings(BaseSettings):
-    """What `up` and `demo` want to know; services have settings of their own."""
-
-    model_config = SettingsConfigDict(env_prefix="SANDSTREAM_", extra="ignore")
-
-    state: Path = Field(
-        default=CHECKOUT / ".state",
-        description="Folder of everything that `make up` keeps: the log, the Nix store, secrets.",
-    )
-    nats_port: int = Field(
-        default=0, ge=0, le=65535, description="Port of the event log's server; 0: a free one."
-    )
-    nats_host: str = Field(
-        default="127.0.0.1",
-        description="Address that the event log's server listens on: workers and builders of other"
-        " hosts need one that they reach, in a network that strangers don't.",
-    )
-    cluster: str = Field(
-        default="",
-        description="Servers of a log that others keep, comma-separated; empty: one is started.",
-    )
 
 
 class NotRunningError(Exception):

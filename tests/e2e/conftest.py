@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from sandstream.serve import free_port
 from sandstream.stack import stack
 from sandstream.state import State
 
@@ -46,7 +45,7 @@ def make_state(prepared, tmp_path_factory):
 @asynccontextmanager
 async def system(state: State, said: list[str]):
     """A running stack on a free port."""
-    async with stack(state, port=free_port(), nats_port=0, say=said.append) as running:
+    async with stack(state, port=0, nats_port=0, say=said.append) as running:
         yield running
 
 
