@@ -44,6 +44,7 @@ bench: setup ## where a submission's time goes, beside bare nsjail
 
 lint: ## ruff and mypy alone
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -m mypy -p deploy -p bench
 

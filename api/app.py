@@ -119,9 +119,7 @@ def _add_handlers(app: FastAPI) -> None:
 def _openapi(app: FastAPI, own: Services) -> dict[str, Any]:
     """FastAPI's document, and the bodies that the two POSTs read by themselves."""
     if app.openapi_schema is None:
-        made = get_openapi(
-            title=_TITLE, version=app.version, description=_ABOUT, routes=app.routes
-        )
+        made = get_openapi(title=_TITLE, version=app.version, description=_ABOUT, routes=app.routes)
         parts = made["components"]["schemas"]
         for path, model in (
             ("/submissions", own.reader.model),

@@ -160,12 +160,16 @@ async def _shown(own: Services, environment_id: str) -> dict[str, Any]:
     files = queued.files if queued else ()
     result = said.result if said and fresh else None
     fetched = await own.states.fetched(_contents(files, result))
-    return _line(environment_id, built, _status(built, story)) | {
-        "channel": queued.channel if queued else None,
-        "path": environment.path if environment else None,
-        "closure": list(environment.closure) if environment else [],
-        "paths": await _paths(own, environment),
-    } | views.build(files, result, fetched)
+    return (
+        _line(environment_id, built, _status(built, story))
+        | {
+            "channel": queued.channel if queued else None,
+            "path": environment.path if environment else None,
+            "closure": list(environment.closure) if environment else [],
+            "paths": await _paths(own, environment),
+        }
+        | views.build(files, result, fetched)
+    )
 
 
 async def _making(

@@ -63,9 +63,12 @@ def faults_together(
         for length in range(1, len(parts)):
             folder = "/".join(parts[:length])
             if folder in first:
-                yield index, (
-                    f"{name!r} needs a folder {folder!r}, but file {first[folder]} "
-                    "has that name: rename one of them"
+                yield (
+                    index,
+                    (
+                        f"{name!r} needs a folder {folder!r}, but file {first[folder]} "
+                        "has that name: rename one of them"
+                    ),
                 )
                 break
     if SHELL not in first:

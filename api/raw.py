@@ -29,9 +29,7 @@ async def bytes_of(
     result = _result(state, stage, case)
     if result is None:
         what = stage if case is None else f"{stage}/{case[:20]}"
-        raise Problem(
-            404, f"{what} has no result (yet): the submission's status is {state.status}"
-        )
+        raise Problem(404, f"{what} has no result (yet): the submission's status is {state.status}")
     content = result.stdout if stream == "stdout" else result.stderr
     data = await own.blobs.bytes_of(content)
     return Response(data, media_type="application/octet-stream", headers=_HEADERS)

@@ -98,9 +98,7 @@ class Reader:
         try:
             shape = model.model_validate(filled)
         except ValidationError as error:
-            raise invalid(
-                [*faults_of_shape(error, settings.limits), *checked.faults]
-            ) from error
+            raise invalid([*faults_of_shape(error, settings.limits), *checked.faults]) from error
         if checked.faults:
             raise invalid(checked.faults)
         return shape, checked

@@ -69,9 +69,7 @@ class TestCaseBody(BaseModel):
     expected_stdout: str | None = Field(
         default=None, description="What a right answer writes; without it there is no verdict."
     )
-    expected_stdout_encoding: Encoding = Field(
-        default="utf8", description="Of `expected_stdout`."
-    )
+    expected_stdout_encoding: Encoding = Field(default="utf8", description="Of `expected_stdout`.")
     compare: str = Field(default="trailing", description=f"One of {COMPARES}.")
 
 

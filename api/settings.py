@@ -39,9 +39,7 @@ class ApiSettings(BaseSettings):
         ),
     )
     max_files: int = Field(default=1000, gt=0, description="Most files in one submission.")
-    max_test_cases: int = Field(
-        default=512, gt=0, description="Most test cases in one submission."
-    )
+    max_test_cases: int = Field(default=512, gt=0, description="Most test cases in one submission.")
     max_open_submissions: int = Field(
         default=10_000,
         gt=0,

@@ -63,9 +63,7 @@ class Stream:
                     # Silence, or a gap. The log tells whether there was anything to hear.
                     yield KEEPALIVE_COMMENT
                     with suppress(LogUnavailable):  # it comes back, and then we read on
-                        heard = await events_of(
-                            self._log, submission_id, after=seen, root=root
-                        )
+                        heard = await events_of(self._log, submission_id, after=seen, root=root)
                 events = heard
 
     async def _next(self, queue: Listener) -> list[AnyEvent]:

@@ -113,9 +113,7 @@ def event(one: Event) -> dict[str, Any]:
     return record(one)
 
 
-def build(
-    files: Iterable[File], result: StageResult | None, fetched: Fetched
-) -> dict[str, Any]:
+def build(files: Iterable[File], result: StageResult | None, fetched: Fetched) -> dict[str, Any]:
     """What a builder was given, and what came of it."""
     shown = _Shown(fetched)
     return {"files": [_file(one, shown) for one in files], "result": _result(result, shown)}

@@ -27,9 +27,7 @@ _READ_AGAIN_SECONDS: Final = 5.0
 class Environments:
     """Asks builders for them, and waits until one has answered."""
 
-    def __init__(
-        self, log: EventLog, blobs: Blobs, live: Live, bound: Bound, channel: str
-    ) -> None:
+    def __init__(self, log: EventLog, blobs: Blobs, live: Live, bound: Bound, channel: str) -> None:
         self._log = log
         self._blobs = blobs
         self._live = live

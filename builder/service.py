@@ -100,9 +100,7 @@ class Service:
             # A hit reads nothing: its order is the last event, or the guard refuses and we look.
             answer, state = _hit(record, began), fold(NOTHING, event)
         else:
-            state = await self._log.state(
-                event.submission_id, event.root, reaching=event.sequence
-            )
+            state = await self._log.state(event.submission_id, event.root, reaching=event.sequence)
             if not decide.wanted(state):
                 return
             found = await self._get(event)

@@ -86,9 +86,7 @@ async def archive(
     return gone
 
 
-async def _leave(
-    client: Client, folder: Path, survey: Survey, span: Extent, name: str
-) -> Left:
+async def _leave(client: Client, folder: Path, survey: Survey, span: Extent, name: str) -> Left:
     """One period: its file, its entries in the register, its place in the chain, its removal."""
     js = client.jetstream(timeout=60)
     config = (await js.stream_info(events.STREAM)).config

@@ -56,7 +56,6 @@ class Replay:
             return
         self.states[item.submission_id] = fold(self.states.get(item.submission_id, NOTHING), item)
 
-
     def lines(self) -> list[str]:
         counted = f"{self.events} events, {len(self.states)} submissions, {self.damaged} damaged"
         if not self.rests:

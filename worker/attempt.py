@@ -39,9 +39,7 @@ _NOT_IN_TIME: Final = "no builder's environment was there in time"
 class Store(Protocol):
     """What an attempt wants of the host's store."""
 
-    def for_build(
-        self, scratch: Path, uid: int, who: str
-    ) -> AbstractAsyncContextManager[None]: ...
+    def for_build(self, scratch: Path, uid: int, who: str) -> AbstractAsyncContextManager[None]: ...
 
 
 class Box(Protocol):

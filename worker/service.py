@@ -139,9 +139,7 @@ class Service:
         rest, longest = _REST_SECONDS
         while True:
             try:
-                pulled = deliveries(
-                    self._client, queue, batch=batch, every_seconds=every_seconds
-                )
+                pulled = deliveries(self._client, queue, batch=batch, every_seconds=every_seconds)
                 async with aclosing(cast("_Deliveries", pulled)) as messages:
                     async for delivery in messages:
                         rest = _REST_SECONDS[0]
@@ -179,6 +177,7 @@ class Service:
                 with suppress(Exception):
                     await delivery.later(0)
                 raise
+
 
 def _spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
     task = asyncio.create_task(work)

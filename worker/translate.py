@@ -13,9 +13,7 @@ from streams.request import Request, TestCase
 
 def environment(built: frames.Environment, id_: str, packer: Packer) -> Environment:
     """What a container built for itself. It has no path of its own: nobody else ever sees it."""
-    return Environment(
-        id=id_, path="", closure=built.closure, profile=packer.pack(built.profile)
-    )
+    return Environment(id=id_, path="", closure=built.closure, profile=packer.pack(built.profile))
 
 
 async def job(

@@ -107,9 +107,7 @@ def _first_word(run: RunResult) -> str | None:
 def _same_lines(one: bytes, other: bytes) -> bool:
     """Line by line, never all lines at once: an output may be millions of empty ones."""
     lines = zip_longest(io.BytesIO(one.rstrip()), io.BytesIO(other.rstrip()))
-    return all(
-        a is not None and b is not None and a.rstrip() == b.rstrip() for a, b in lines
-    )
+    return all(a is not None and b is not None and a.rstrip() == b.rstrip() for a, b in lines)
 
 
 def _same_tokens(one: bytes, other: bytes, epsilon: Decimal | None) -> bool:

@@ -56,12 +56,9 @@ async def running(nats, **settings):
             await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         try:
-            async with httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{port}", timeout=20
-            ) as http:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as http:
                 yield Api(http, own, nats)
         finally:
             gaps.cancel()
             server.should_exit = True
             await task
-

@@ -51,9 +51,7 @@ def worker_host(first, second, nats):
     assert (process.returncode, rest) == (0, "")
 
 
-async def test_what_one_host_has_built_runs_on_another_and_is_downloaded_once(
-    first, second, nats
-):
+async def test_what_one_host_has_built_runs_on_another_and_is_downloaded_once(first, second, nats):
     text = shell()
     with worker_host(first, second, nats):
         ids = [await first.builder.submit(text, files=RUN) for _ in range(2)]

@@ -135,8 +135,7 @@ async def test_text_that_is_cut_within_a_letter_is_base64_and_whole_text_is_text
 EVERY_BYTE = bytes(range(1, 256))
 ARGUMENTS = [b"", b"plain", EVERY_BYTE, b"\xff", b"\xe2\x80' $(id)", b"\n", b"-n", "é".encode()]
 SHOW_ARGUMENTS = (
-    "import json, os, sys\n"
-    "print(json.dumps([os.fsencode(arg).hex() for arg in sys.argv[1:]]))\n"
+    "import json, os, sys\nprint(json.dumps([os.fsencode(arg).hex() for arg in sys.argv[1:]]))\n"
 )
 
 
