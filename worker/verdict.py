@@ -35,8 +35,12 @@ _TOKEN: Final = re.compile(rb"\S+")
 _NUMBER: Final = re.compile(rb"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 _INFINITY: Final = {b"inf": 1, b"+inf": 1, b"-inf": -1}
 #: Numbers are what they say, to the last digit; their difference has 50 correct ones. Doubles
-#: would find 1.1 and 1 further apart than 0.1, and 1e999 the same as 2e999.
-_DECIMAL: Final = Context(prec=50, Emax=MAX_EMAX, Emin=MIN_EMIN)
+#: would find 1.1 and 1 further apart than 0.1, and 1e999 the same as 2e999. Nothing is trapped:
+#: what is compared is a stranger's, and overflows where it likes.
+_DECIMAL: Final = Context(prec=50, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
+#: Numbers too large for a sum or a product are compared this much smaller. A tolerance has an
+#: exponent of three digits at most.
+_SMALLER: Final = Decimal("1e-10000")
 
 
 def of_run(outcome: Outcome, stdout: bytes, expected: bytes | None, compare: str) -> str | None:
@@ -128,8 +132,17 @@ def _same_token(got: bytes, expected: bytes, epsilon: Decimal | None) -> bool:
     x, y = _number(got), _number(expected)
     if x is None or y is None:
         return False
+    return _near(x, y, epsilon, Decimal(1))
+
+
+def _near(x: Decimal, y: Decimal, epsilon: Decimal, one: Decimal) -> bool:
+    """Whether |x - y| <= epsilon * max(one, |y|)."""
     apart = _DECIMAL.subtract(x, y).copy_abs()
-    return apart <= _DECIMAL.multiply(epsilon, max(Decimal(1), y.copy_abs()))
+    room = _DECIMAL.multiply(epsilon, max(one, y.copy_abs()))
+    if apart.is_finite() and room.is_finite():
+        return apart <= room
+    x, y, one = (_DECIMAL.multiply(number, _SMALLER) for number in (x, y, one))
+    return _near(x, y, epsilon, one)
 
 
 def _number(token: bytes) -> Decimal | None:

@@ -73,6 +73,19 @@ LINES = st.binary(max_size=8).filter(lambda line: b"\n" not in line)
         ("float:0", b"1e" + b"9" * 30, b"2e" + b"9" * 30, False),
         ("float:0", b"1e-" + b"9" * 30, b"0", True),
         ("float:0", b"1e" + b"0" * 30 + b"1", b"10", True),
+        # beyond the largest exponent that decimals have: rounded, subtracted, multiplied
+        ("float:1e-6", b"9" * 60 + b"e999999999999999940", b"5", False),
+        (
+            "float:1e-6",
+            b"9" * 60 + b"e999999999999999940",
+            b"9" * 61 + b"e999999999999999939",
+            True,
+        ),
+        ("float:1e-6", b"9e999999999999999999", b"-9e999999999999999999", False),
+        ("float:3", b"9e999999999999999999", b"-9e999999999999999999", True),
+        ("float:1.5", b"9e999999999999999999", b"-9e999999999999999999", False),
+        ("float:10", b"1", b"9e999999999999999999", True),
+        ("float:1e999", b"-9e999999999999999999", b"1", False),
         ("float:0.1", b"", b"\n", True),
         ("float:0.1", b"", b"0", False),
         ("float:0.1", b"1\r\n2\r\n", b"1 2", True),
@@ -134,6 +147,26 @@ def test_tokens_is_split(one, other):
 def test_a_stricter_comparison_never_accepts_more(one, other):
     accepted = [verdict.agrees(one, other, c) for c in ("exact", "trailing", "tokens", "float:0")]
     assert accepted == sorted(accepted)
+
+
+NUMBERS = st.builds(
+    "{}{}.{}e{}".format,
+    st.sampled_from(["", "-", "+"]),
+    st.integers(0, 10**60),
+    st.integers(0, 10**60),
+    st.one_of(
+        st.integers(-(10**18) - 99, -(10**18) + 99),
+        st.integers(10**18 - 199, 10**18 + 99),
+        st.integers(-5, 5),
+    ),
+).map(str.encode)
+
+
+@given(NUMBERS, NUMBERS, st.sampled_from(["0", "1e-6", "1.5", "1e999", "1e-999"]))
+def test_no_number_that_a_program_prints_is_an_error(got, expected, epsilon):
+    compare = f"float:{epsilon}"
+    assert verdict.agrees(expected, expected, compare)
+    verdict.agrees(got, expected, compare)
 
 
 @given(st.floats(-1e300, 1e300), st.floats(0, 1))
