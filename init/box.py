@@ -9,8 +9,8 @@ The contract, with whoever creates the container (`worker/engine.py`):
   profile that allows mounts in user namespaces;
 - the ulimits `core=1` (the one value with which a crash starts no program of the host's, where
   core_pattern is a pipe; less is obeyed too), `nofile=4096` and `stack=67108864`;
-- a tmpfs at `/box` of that uid (`uid=,gid=,mode=0700,exec,size=4m`): mount points, and a copy of
-  what every jail sees of ours;
+- a tmpfs at `/box` of that uid (`uid=,gid=,mode=0700,exec,size=16m`): mount points, and a copy of
+  what every jail sees of ours, the shell's variables among them;
 - `/nix/store`: the host's store, read-only; `/cgroup`: the host's /sys/fs/cgroup, writable as
   far as file permissions allow; `/scratch`: a disk-backed folder of that uid (dependencies only);
 - after the start, the host calls `init.delegation.delegate(pid, uid)` and sends the result as

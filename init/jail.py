@@ -122,7 +122,10 @@ def argv(jail: Jail) -> list[str]:
 
 
 def _mount_words(entry: Bind | Mount | Symlink) -> list[str]:
+    """A path with a colon, at which nsjail splits, raises ValueError."""
     match entry:
+        case Bind(one, other) | Symlink(one, other) if ":" in one or ":" in other:
+            raise ValueError(f"no path of a jail can have a colon: {entry}")
         case Bind(source, target, writable):
             return ["--bindmount" if writable else "--bindmount_ro", f"{source}:{target}"]
         case Mount(kind, target, options, source):

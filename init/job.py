@@ -53,7 +53,9 @@ def _stages(box: Box, job: Job, environment: Environment) -> Iterator[Frame]:
     # a file takes whole pages
     size = sum(len(file.content) + _PAGE for file in job.files)
     room = job.limits[Stage.COMPILE].disk_bytes if compiles else size + _SLACK_BYTES
-    with Scratch(f"{box.root}/compile", room, 4 * len(job.files)) as template:
+    # and no folder that leads to one is held against anybody
+    inodes = sum(len(tree.parts(file.name)) for file in job.files)
+    with Scratch(f"{box.root}/compile", room, inodes) as template:
         if compiles:
             compiled = CompileDone(_compile(box, job, ready, template))
             yield compiled

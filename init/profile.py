@@ -58,6 +58,8 @@ class Profile:
         for name in _BASH:
             path = self.text(name)
             if path is not None and path.endswith("/bash") and path.startswith(roots):
+                if ":" in path or "\0" in path:
+                    continue  # nothing that a jail can have
                 return path
         raise ProfileError(f"none of {', '.join(_BASH)} names a bash in the closure")
 
@@ -142,4 +144,5 @@ def interpreter(start: bytes) -> str | None:
     """The absolute path that a script's first line names after `#!`."""
     line = start.partition(b"\n")[0]
     words = line[2:].split() if line.startswith(b"#!") else []
-    return os.fsdecode(words[0]) if words and words[0].startswith(b"/") else None
+    found = words[0] if words else b""
+    return os.fsdecode(found) if found.startswith(b"/") and b"\0" not in found else None

@@ -1,10 +1,11 @@
 """The jail of compile and runs: the shell that the environment describes, and nothing else."""
 
 # the import of pathlib takes longer than all that init does before Ready
-# ruff: noqa: PTH108, PTH113, PTH123
+# ruff: noqa: PTH108, PTH113, PTH115, PTH123
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from init import profile as profiles
 from init.jail import DEVICES, Bind, Jail, Mount, Symlink
 from init.process import STARTED_FD
+from init.profile import ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,29 +35,62 @@ _LINKS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """An environment made ready for jails: `environment.sh` lies in the box."""
+    """An environment made ready for jails: its script lies in the box.
+
+    `links` are the paths of the closure that are symbolic links themselves, by where they lead.
+    """
 
     closure: tuple[str, ...]
     bash: str
     env: str | None
+    links: tuple[Symlink, ...] = ()
 
     def sees(self, path: str) -> bool:
         """Whether a jail of this shell has something that can be executed at `path`."""
         if path == "/bin/sh" or (path == "/usr/bin/env" and self.env is not None):
             return True
-        inside = any(path.startswith(f"{root}/") for root in self.closure)
-        return inside and os.access(path, os.X_OK)
+        return _executable(self.closure, path)
 
 
 def prepare(box: Box, environment: Environment) -> Shell:
     """Write the environment's script, and find its bash and its `env`. Raises ProfileError."""
+    closure = environment.closure
     profile = profiles.parse(environment.profile)
-    bash = profile.bash(environment.closure)
-    with open(f"{box.ours}/environment", "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(profiles.script(profile, bash))
+    bash = profile.bash(closure)
+    try:
+        with open(f"{box.ours}/environment", "wb") as file:
+            file.write(profiles.script(profile, bash).encode(errors="surrogateescape"))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise ProfileError("its variables do not fit into the sandbox: make them smaller") from None
     folders = (profile.text("PATH") or "").split(":")
-    env = next((f"{folder}/env" for folder in folders if os.access(f"{folder}/env", os.X_OK)), None)
-    return Shell(environment.closure, bash, env)
+    env = next((f"{it}/env" for it in folders if _executable(closure, f"{it}/env")), None)
+    return Shell(closure, bash, env, tuple(_links(closure)))
+
+
+def _executable(closure: tuple[str, ...], path: str) -> bool:
+    """Whether `path` leads to something in the closure that can be executed.
+
+    A path of the closure may be a link, and this container has more than a jail has.
+    """
+    roots = tuple(f"{root}/" for root in closure)
+    if not path.startswith(roots) or "\0" in path:
+        return False
+    there = os.path.realpath(path)
+    return (there in closure or there.startswith(roots)) and os.access(there, os.X_OK)
+
+
+def _links(closure: tuple[str, ...]) -> Iterator[Symlink]:
+    """The paths that are links. Bound like the others, each would open what it leads to here."""
+    for path in closure:
+        try:
+            target = os.readlink(path)
+        except OSError:
+            continue  # no link
+        if ":" in target:
+            raise ProfileError(f"{path} leads to {target!r}, and no jail's path can have a colon")
+        yield Symlink(target, path)
 
 
 def command(shell: Shell, scratch: Scratch, script: str, args: tuple[str, ...]) -> list[str]:
@@ -106,12 +141,17 @@ def stage_jail(box: Box, shell: Shell, scratch: Scratch, *, uid: int) -> Jail:
 
 
 def mounts(box: Box, shell: Shell, scratch: Scratch) -> tuple[Bind | Mount | Symlink, ...]:
-    """All that the program can see, and no other path."""
+    """All that the program can see, and no other path.
+
+    A bind mount follows a link of the outside: what a store path leads to, only the jail may tell.
+    """
+    links = {link.at for link in shell.links}
     tools = [Symlink(shell.bash, "/bin/sh")]
     if shell.env is not None:
         tools.append(Symlink(shell.env, "/usr/bin/env"))
     return (
-        *(Bind(path, path) for path in shell.closure),
+        *(Bind(path, path) for path in shell.closure if path not in links),
+        *shell.links,
         *tools,
         *DEVICES,
         *_LINKS,

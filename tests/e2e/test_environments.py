@@ -64,3 +64,28 @@ async def test_a_shell_that_can_not_be_built_is_told_with_its_log(running):
         shown = answer.json()
     assert (shown["status"], shown["path"]) == ("failed", None)
     assert "no such luck" in shown["result"]["stderr"]
+
+
+@pytest.mark.parametrize("cache", [True, False])
+async def test_a_store_path_that_is_a_link_opens_nothing(running, cache):
+    """Nix lets a build's output be a link to anywhere; the jail has it as a link, and no more."""
+    opens = 'opens = pkgs.runCommand "opens" { } "ln -s / $out";'
+    text = (
+        f"{{ pkgs ? import <nixpkgs> {{}} }}: let {opens} in pkgs.mkShell {{"
+        f' packages = [ pkgs.coreutils ]; OPENS = "${{opens}}"; ONCE = "{uuid.uuid4().hex}"; }}'
+    )
+    script = "readlink $OPENS; cd $OPENS && pwd && ls -d box cgroup scratch channel; ls nix/store"
+    body = {
+        "files": [
+            {"name": "shell.nix", "content": text},
+            {"name": "run.sh", "content": script},
+        ],
+        "cache": cache,
+    }
+    async with Client(running.url) as client:
+        done = await client.run(body)
+        history = await client.history(done["id"])
+    said = done["runs"][0]["stdout"].splitlines()
+    closure = next(e["environment"]["closure"] for e in history if e["event"] == "deps-built")
+    assert said[0] == "/"
+    assert sorted(said[2:]) == sorted(path.rpartition("/")[2] for path in closure), done

@@ -116,7 +116,7 @@ class Sandbox:
             "--memory", "3g",
             "--pids-limit", "2000",
             "--log-driver", "none",
-            "--tmpfs", f"/box:uid={uid},gid={uid},mode=0700,exec,size=4m",
+            "--tmpfs", f"/box:uid={uid},gid={uid},mode=0700,exec,size=16m",
             "--volume", f"{self.store}:/nix/store:ro",
             "--volume", "/sys/fs/cgroup:/cgroup",
             # the code under test, not the one that the image was built with

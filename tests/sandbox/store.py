@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 NAME = "0123456789abcdfghijklmnpqrsvwxyz-fake-shell"
 OTHER = "zyxwvsrqpnmlkjihgfdcba9876543210-of-somebody-else"
 SHELL = f"/nix/store/{NAME}"
+#: Store paths that are links, as Nix lets a build's output be one, by where they lead.
+LINKS = {
+    f"/nix/store/{letter * 32}-link": target
+    for letter, target in {
+        "0": "/",
+        "1": "/cgroup",
+        "2": "/nix/store",
+        "3": "/box",
+        "4": "/no/such/path",
+        "5": SHELL,
+        "6": f"../store/{NAME}/bin",
+    }.items()
+}
 
 _BUILD = r"""
 set -eu
@@ -59,6 +72,10 @@ def make(folder: Path, image: str) -> Path:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _make(store, image)
+        for path, target in LINKS.items():
+            link = store / path.rpartition("/")[2]
+            if not link.is_symlink():
+                link.symlink_to(target)
         _register(folder / "var/nix/db/db.sqlite")
     return store
 
