@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from init.tree import MAX_DEPTH
 from streams.request import RUN, SHELL
 
 #: Of the whole name and of each part, in bytes of UTF-8; 255 is the file system's own.
@@ -39,6 +40,8 @@ def fault_of(name: str) -> str | None:  # noqa: PLR0911 - one for each fault
         return "has an empty part or a lone dot: write it plainly, for example src/main.c"
     if len(name.encode()) > NAME_BYTES:
         return f"is {len(name.encode())} bytes long: the most is {NAME_BYTES}"
+    if len(parts) > MAX_DEPTH:
+        return f"has {len(parts)} parts: the most is {MAX_DEPTH}"
     longest = max(len(part.encode()) for part in parts)
     if longest > PART_BYTES:
         return f"has a part of {longest} bytes: the most is {PART_BYTES}"

@@ -84,7 +84,7 @@ def spec(plan: Plan, name: str, uid: int) -> dict[str, Any]:
                 {"Name": "nofile", "Soft": 4096, "Hard": 4096},
                 {"Name": "stack", "Soft": 64 * 1024 * 1024, "Hard": 64 * 1024 * 1024},
             ],
-            "Tmpfs": {"/box": f"rw,exec,nosuid,nodev,size=4m,mode=0700,uid={uid},gid={uid}"},
+            "Tmpfs": {"/box": f"rw,exec,nosuid,nodev,size=16m,mode=0700,uid={uid},gid={uid}"},
             "Binds": [
                 f"{plan.state}/nix/store:/nix/store:ro",
                 f"{plan.state}/channel:/channel:ro",

@@ -59,7 +59,7 @@ def test_the_whole_description():
                 {"Name": "nofile", "Soft": 4096, "Hard": 4096},
                 {"Name": "stack", "Soft": 67108864, "Hard": 67108864},
             ],
-            "Tmpfs": {"/box": "rw,exec,nosuid,nodev,size=4m,mode=0700,uid=5000,gid=5000"},
+            "Tmpfs": {"/box": "rw,exec,nosuid,nodev,size=16m,mode=0700,uid=5000,gid=5000"},
             "Binds": [
                 "/state/nix/store:/nix/store:ro",
                 "/state/channel:/channel:ro",
