@@ -34,7 +34,7 @@ from sandstream.services import (
 )
 from sandstream.settings import StackSettings
 from sandstream.state import State
-from sandstream.supervisor import Say, pause, supervised
+from sandstream.supervisor import Deaths, Say, supervised
 from streams.settings import read
 
 _LOG_LINES: Final = 2000
@@ -72,8 +72,9 @@ async def builders(
 async def _keep(
     state: State, made: SetUp, nats: Mapping[str, str], say: Say, ready: asyncio.Future[Pair]
 ) -> None:
-    deaths = 0
+    deaths = Deaths()
     while True:
+        deaths.born()
         try:
             why = await _live(await _described(state, made, nats), state, ready)
         except Exception as error:  # noqa: BLE001 - whatever the engine says, it is told
@@ -81,13 +82,13 @@ async def _keep(
                 ready.set_exception(error)
                 return
             why = repr(error)
-        deaths += 1
+        wait = deaths.died()
         first, *words = why.splitlines()
         for line in words:
             if line.startswith("wrong setting "):
                 say(f"builder: {line}")
-        say(f"{first.partition(';')[0]}; again in {pause(deaths):g} s ({_log(state)})")
-        await asyncio.sleep(pause(deaths))
+        say(f"{first.partition(';')[0]}; again in {wait:g} s ({_log(state)})")
+        await asyncio.sleep(wait)
 
 
 async def alone(role: str, state: State, name: str, say: Say) -> None:
@@ -100,17 +101,18 @@ async def alone(role: str, state: State, name: str, say: Say) -> None:
     assert ours is not None  # noqa: S101 - a coroutine runs in one
     loop.add_signal_handler(signal.SIGTERM, ours.cancel)
     enter = _ROLES.get(role) or partial(_worker_host, state=state, made=made, say=say)
-    deaths = 0
+    deaths = Deaths()
     while True:
+        deaths.born()
         try:
             async with enter(stack) as running:
                 say(f"{role} {name}: up")
                 why = str(await running.died())
         except Exception as error:  # noqa: BLE001 - whatever the engine says, it is told
             why = repr(error)
-        deaths += 1
-        say(f"{why}\nagain in {pause(deaths):g} s")
-        await asyncio.sleep(pause(deaths))
+        wait = deaths.died()
+        say(f"{why}\nagain in {wait:g} s")
+        await asyncio.sleep(wait)
 
 
 @asynccontextmanager

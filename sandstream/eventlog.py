@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sandstream import leftovers
 from sandstream.settings import StackSettings
 from sandstream.state import State
-from sandstream.supervisor import Say, ended, pause
+from sandstream.supervisor import Deaths, Say, ended
 from streams.connection import NatsSettings
 from streams.replay import reached
 from streams.rights import ADMIN
@@ -89,8 +89,9 @@ async def _set_up(running: EventLogServer, settings: LogSettings) -> None:
 
 
 async def _keep(config: ServerConfig, state: State, say: Say, ready: asyncio.Future[str]) -> None:
-    deaths = 0
+    deaths = Deaths()
     while True:
+        deaths.born()
         try:
             async with server(config) as (process, url):
                 leftovers.note(state.running, NAME, process.pid)
@@ -104,6 +105,6 @@ async def _keep(config: ServerConfig, state: State, say: Say, ready: asyncio.Fut
                 ready.set_exception(error)
                 return
             why = str(error)
-        deaths += 1
-        say(f"{NAME} {why}; again in {pause(deaths):g} s ({state.nats / 'nats.log'})")
-        await asyncio.sleep(pause(deaths))
+        wait = deaths.died()
+        say(f"{NAME} {why}; again in {wait:g} s ({state.nats / 'nats.log'})")
+        await asyncio.sleep(wait)

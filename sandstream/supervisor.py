@@ -38,6 +38,23 @@ def pause(deaths: int) -> float:
     return min(doubled, _LONGEST_PAUSE_SECONDS)
 
 
+class Deaths:
+    """Of one process, in a row: who was well for a while before it died begins a new row."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._born = 0.0
+
+    def born(self) -> None:
+        self._born = time.monotonic()
+
+    def died(self) -> float:
+        """Seconds until it is started again."""
+        well = time.monotonic() - self._born > _WELL_SECONDS
+        self._count = 1 if well else self._count + 1
+        return pause(self._count)
+
+
 class Child:
     """The running process, whichever it is by now."""
 
@@ -73,15 +90,14 @@ class Child:
 
     async def keep(self) -> None:
         """Wait for its death, say so, start it again; for ever."""
-        deaths = 0
+        deaths = Deaths()
         while True:
-            began = time.monotonic()
+            deaths.born()
             process = self._process or await self.spawn()
             status = await process.wait()
             self._process = None
-            deaths = 1 if time.monotonic() - began > _WELL_SECONDS else deaths + 1
             self.restarts += 1
-            wait = pause(deaths)
+            wait = deaths.died()
             self._say(f"{self.program.name} {ended(status)}; again in {wait:g} s ({self.log})")
             await asyncio.sleep(wait)
 

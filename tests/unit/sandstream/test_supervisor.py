@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sandstream import leftovers
+from sandstream import leftovers, supervisor
 from sandstream.state import NotRunningError, State, StateBusyError
-from sandstream.supervisor import Program, pause, supervised
+from sandstream.supervisor import Deaths, Program, pause, supervised
 from tests.killing import kill
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -62,6 +62,18 @@ async def test_a_child_knows_only_the_environment_that_it_was_given(state, monke
 
 def test_the_pause_doubles_and_stays_bounded():
     assert [pause(n) for n in (1, 2, 3, 100)] == [0.2, 0.4, 0.8, 30.0]
+
+
+def test_who_was_well_for_a_while_is_started_again_soon(monkeypatch):
+    """Nine deaths in a year are nine stories."""
+    now = 0.0
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: now)
+    deaths, waits = Deaths(), []
+    for lived in (1, 1, 1, 3600, 1):
+        deaths.born()
+        now += lived
+        waits.append(deaths.died())
+    assert waits == [0.2, 0.4, 0.8, 0.2, 0.4]
 
 
 def test_what_an_earlier_life_left_is_ended(tmp_path):
