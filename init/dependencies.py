@@ -47,13 +47,16 @@ def _hide_others_builds(store: str, upper: str) -> None:
 
     Nix would open the lock of the same output, and may not: it is another user's. A device 0/0
     is what an overlay takes for "not there"; anybody may make one. A store path may end in
-    `.lock` as well, but all can read it.
+    `.lock` as well, but all can read it; it may be a link, even one to itself.
     """
     for entry in os.scandir(store):
         with suppress(FileNotFoundError, FileExistsError):  # gone already; hidden before
-            root = entry.name.endswith(".drv.chroot")
-            if root or (entry.name.endswith(".lock") and not entry.stat().st_mode & 0o044):
+            if entry.name.endswith(".drv.chroot") or _is_lock(entry):
                 os.mknod(f"{upper}/{entry.name}", stat.S_IFCHR)
+
+
+def _is_lock(entry: os.DirEntry[str]) -> bool:
+    return entry.name.endswith(".lock") and not entry.stat(follow_symlinks=False).st_mode & 0o044
 
 
 def build(job: Job, box: Box) -> DependenciesDone:
