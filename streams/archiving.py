@@ -34,6 +34,11 @@ Say = Callable[[str], None]
 DIGEST: Final = "sandstream.archive.digest"
 UPTO: Final = "sandstream.archive.upto"
 _AT_ONCE: Final = 32
+#: What ends what has not ended: a submission, or an environment that waits.
+_REMEDY: Final = {
+    False: "`sandstream cancel` ends it",
+    True: "a builder of its channel has to run, no cancel ends it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ async def archive(
                 survey.add(message)
         periods = survey.may_leave()
         if not periods:
-            say(_why_not(survey, held, before))
+            say(why_not(survey, held, before))
         elif (seen := await (await ReadModel(client).live()).checkpoint()) < held.last:
             raise ArchiveRefused(
                 f"the read model has come to sequence {seen} of {held.last} only: start a "
@@ -177,12 +182,13 @@ def _same(message: Stored | None) -> tuple[int, str, bytes, dict[str, str]] | No
     return message.sequence, message.subject, message.data, message.own_headers
 
 
-def _why_not(survey: Survey, held: Extent, before: datetime) -> str:
+def why_not(survey: Survey, held: Extent, before: datetime) -> str:
+    """Why no period may leave, and what to do."""
     waiting = survey.open_from()
     if waiting is not None:
         return (
-            f"nothing leaves: submission {waiting[1]} has not ended, and everything from its "
-            f"beginning (sequence {waiting[0]}) on stays"
+            f"nothing leaves: {waiting}, and everything from its beginning (sequence "
+            f"{waiting.first}) on stays; {_REMEDY[waiting.environment]}"
         )
     return (
         f"nothing leaves: of sequences {held.first} to {held.last} no period is over before "
