@@ -36,7 +36,7 @@ UPTO: Final = "sandstream.archive.upto"
 _AT_ONCE: Final = 32
 #: What ends what has not ended: a submission, or an environment that waits.
 _REMEDY: Final = {
-    False: "`sandstream cancel` ends it",
+    False: "`.venv/bin/sandstream cancel` ends it",
     True: "a builder of its channel has to run, no cancel ends it",
 }
 
@@ -67,7 +67,8 @@ async def archive(
         if config.deny_purge:
             raise ArchiveRefused(
                 "this log was made to be kept for ever, nobody can take anything out of it: copy "
-                "it (`python -m streams copy`) to servers with SANDSTREAM_KEEP_DAYS above 0"
+                "it (`.venv/bin/python -m streams copy`) to servers with SANDSTREAM_KEEP_DAYS "
+                "above 0"
             )
         survey = Survey(length, before)
         async for batch in every(client, held.first - 1, held.last):

@@ -140,7 +140,7 @@ def test_whoever_has_not_ended_keeps_the_period_of_its_beginning_and_all_later_o
     assert survey.open_from() == Open(3, "t")
     said = why_not(survey, Extent(1, 5), FAR)
     assert "submission t has not ended" in said
-    assert "`sandstream cancel` ends it" in said
+    assert "sandstream cancel` ends it" in said
 
 
 def test_a_clock_that_went_back_or_a_damaged_message_stays_with_what_came_before():

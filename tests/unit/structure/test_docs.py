@@ -19,7 +19,7 @@ spec.loader.exec_module(generate)
 @pytest.mark.parametrize("file", generate.documents(), ids=lambda f: f.name)
 def test_generated_parts_are_up_to_date(file):
     text = file.read_text()
-    assert generate.render(text) == text, "run `python docs/generate.py`"
+    assert generate.render(text) == text, "run `.venv/bin/python docs/generate.py`"
 
 
 def sources():
