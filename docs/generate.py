@@ -125,6 +125,8 @@ GENERATORS: Final[dict[str, Callable[[], str]]] = {
     "jail-in-container": jails.in_container,
     "request-fields": fields.request,
     "object-fields": fields.answer,
+    "page-fields": fields.page,
+    "language-fields": fields.languages,
     "verdicts": judging.verdicts,
     "comparisons": judging.comparisons,
 }

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from api.health import Health
+from api.metrics import Metrics
 from streams import events
 
 ROOT = Path(__file__).parents[3]
@@ -54,3 +56,11 @@ def test_every_setting_has_a_description():
 def test_every_event_has_a_recorded_history():
     histories = "".join(f.read_text() for f in (ROOT / "tests" / "histories").glob("*.jsonl"))
     assert [name for name in events.NAMES if f'"{name}"' not in histories] == []
+
+
+def test_every_metric_is_in_the_table():
+    page = (ROOT / "docs" / "api.md").read_text()
+    text = Metrics().text(Health(last_sequence=1, checkpoint=1, faults=()))
+    names = re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)
+    assert len(names) > 3
+    assert [name for name in names if f"`{name}`" not in page] == []
