@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from pydantic.fields import FieldInfo  # noqa: E402
 from pydantic_settings import BaseSettings  # noqa: E402
 
-from docs import fields, jails, judging  # noqa: E402
+from docs import containers, fields, jails, judging  # noqa: E402
 from init.limits import GIB, KIB, LIMITS, MIB, Stage  # noqa: E402
 from init.outcome import Outcome  # noqa: E402
 from streams import events  # noqa: E402
@@ -119,6 +119,7 @@ GENERATORS: Final[dict[str, Callable[[], str]]] = {
     "outcomes": outcomes,
     "vocabulary": vocabulary,
     "settings": settings,
+    "container": containers.submission,
     "jail-stage": jails.stage,
     "jail-evaluator": jails.evaluator,
     "jail-daemon": jails.daemon,
