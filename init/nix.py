@@ -147,7 +147,8 @@ def fetch_config(substituters: str, trusted_public_keys: str) -> str:
 def fetch_script(derivation: str) -> str:
     """Fetch what building `derivation` would need and a cache has; only whole outputs, by path.
 
-    No derivation is ever handed to a Nix that has a network: the dry run only names paths.
+    No derivation is handed to this Nix, which has a network: the dry run only names paths. Only
+    `open` gives one to the builds as well.
     """
     return (
         f"nix-store --realise --dry-run '{derivation}' 2>&1"
