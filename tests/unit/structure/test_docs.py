@@ -49,6 +49,11 @@ def test_every_variable_that_the_code_reads_is_in_the_readme():
     assert {word for word in set(words) - BETWEEN_US if f"`{word}`" not in readme} == set()
 
 
+def test_defaults_that_differ_are_all_in_the_table():
+    row = next(line for line in generate.settings().splitlines() if "CHANNEL_REVISION" in line)
+    assert "| api, builder | api: `offline`, builder: required |" in row
+
+
 def test_every_setting_has_a_description():
     assert [row[0] for row in generate.setting_rows() if not row[3]] == []
 
