@@ -21,8 +21,6 @@ SHELL: Final = "shell.nix"
 FILES: Final = "/work"
 #: Where a daemon's jail sees the scratch folder of its builds.
 BUILD_DIR: Final = "/build"
-#: Nix raises its own stack limit to this, and says so loudly where it may not.
-STACK_BYTES: Final = 64 * 1024 * 1024
 #: Nothing here is the submission's output, so no limit of the request's cuts it.
 MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
 
