@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,10 +70,27 @@ def test_a_tool_is_spoken_to_in_one_place(tool):
             assert tool not in names or where.startswith(TOOLS[tool] or ("-",)), where
 
 
+#: Where a distribution's name is not that of its module.
+DISTRIBUTIONS = {"nats": "nats-py"}
+
+
+def test_whatever_is_imported_is_declared_and_locked():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    words = re.compile(r"[A-Za-z0-9_-]+")
+    declared = {words.match(one)[0] for one in project["dependencies"]}
+    lock = (ROOT / "requirements.txt").read_text()
+    locked = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+    ours = {*PACKAGES, *sys.stdlib_module_names}
+    for package in PACKAGES:
+        for file in modules(package):
+            for name in {name.split(".")[0] for name in imports(file)} - ours:
+                distribution = DISTRIBUTIONS.get(name, name.replace("_", "-"))
+                assert distribution in declared, f"{file.relative_to(ROOT)} imports {name}"
+                assert distribution in locked, f"{distribution} is not in requirements.txt"
+
+
 @pytest.mark.parametrize("package", STDLIB_ONLY)
 def test_the_box_and_the_set_up_need_nothing_but_the_standard_library(package):
-    import sys
-
     allowed = sys.stdlib_module_names | {package}
     for file in modules(package):
         names = {name.split(".")[0] for name in imports(file)}
