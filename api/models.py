@@ -116,20 +116,20 @@ class SummaryAnswer(Answer):
     """A line of the list."""
 
     id: str
-    status: Status
-    verdict: str | None
-    attempts: int
-    sequence: int
-    submitted_at: str | None
-    updated_at: str | None
-    links: Links
+    status: Status = Field(description="The last transition.")
+    verdict: str | None = Field(description="Null until status is finished.")
+    attempts: int = Field(description="How often a worker began.")
+    sequence: int = Field(description="The stream's sequence of its last event.")
+    submitted_at: str | None = Field(description="Time (UTC) of its first event.")
+    updated_at: str | None = Field(description="Time (UTC) of its last event.")
+    links: Links = Field(description="As in the object.")
 
 
 class PageAnswer(Answer):
     """Newest first. `next` is null at the end; a page may be short, or empty, before it."""
 
-    submissions: list[SummaryAnswer]
-    next: str | None = Field(description="The next page's ?cursor=.")
+    submissions: list[SummaryAnswer] = Field(description="Newest first; at most ?limit= of them.")
+    next: str | None = Field(description="The next page's ?cursor=; null at the end.")
 
 
 class FaultAnswer(Answer):
@@ -150,10 +150,10 @@ class ProblemAnswer(BaseModel):
 class LanguageAnswer(Answer):
     """A ready-made shell."""
 
-    name: str
-    shell_nix: str
-    compile_sh: str | None
-    run_sh: str
+    name: str = Field(description="What a submission's `language` says.")
+    shell_nix: str = Field(description="Its shell.nix.")
+    compile_sh: str | None = Field(description="Its compile.sh; null where nothing is compiled.")
+    run_sh: str = Field(description="Its run.sh.")
     example: dict[str, Any] | None = Field(description="A body for POST /submissions.")
 
 

@@ -1,4 +1,4 @@
-"""The calls on submissions, as DESIGN.md fixes them."""
+"""The calls on submissions, as docs/api.md fixes them."""
 
 from __future__ import annotations
 

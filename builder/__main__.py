@@ -42,9 +42,7 @@ async def main() -> None:
     key = await publisher.prepare()
     _LOGGER.info("%s: signs as %s", settings.by, key)
     catalogue = Catalogue(shared.environments, shared.roots, built=publisher.soon)
-    for record, _ in catalogue.used():  # of a life that was cut short, or had no cache
-        if publisher.lacks(record.path):
-            publisher.soon(record.path)
+    publisher.resume(record.path for record, _ in catalogue.used())
     builder = Nix(places, settings.store, groups, shared, reached)
     shells = Shells(builder, catalogue)
     besides = [publisher.serve(), *collecting(settings, sharing, shared, catalogue)]

@@ -7,7 +7,9 @@ worker of another host that is faster asks again, and builds for itself when tha
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
@@ -35,6 +37,8 @@ class Publisher:
         self.secret = folder / "cache-key.secret"
         self.public = folder / "cache-key.public"
         self._to = to
+        #: One empty file for each path that a cache has which can't be looked into.
+        self._notes = shared.published / hashlib.sha256(to.encode()).hexdigest()[:16]
         self._queue: asyncio.Queue[str] = asyncio.Queue()
 
     async def prepare(self) -> str:
@@ -49,12 +53,26 @@ class Publisher:
         return key
 
     def soon(self, path: str) -> None:
+        self._note(path).unlink(missing_ok=True)
         self._queue.put_nowait(path)
 
+    def resume(self, built: Iterable[str]) -> None:
+        """Of all that was built, what an earlier life has not published: cut short, or in vain."""
+        noted = set(self._notes.glob("*"))  # first: what is noted from here on stays noted
+        for path in set(built):
+            noted.discard(self._note(path))
+            if self.lacks(path):
+                self.soon(path)
+        for note in noted:  # of what was collected
+            note.unlink(missing_ok=True)
+
     def lacks(self, path: str) -> bool:
-        """Whether a cache of files does not have it yet; others are not asked."""
-        folder = files_of(self._to)
-        return folder is not None and not (folder / f"{path.split('/')[3][:32]}.narinfo").exists()
+        """Whether the cache does not have it: seen in one of files, else by our own note."""
+        if not self._to:
+            return False
+        if (folder := files_of(self._to)) is not None:
+            return not (folder / f"{_hash(path)}.narinfo").exists()
+        return not self._note(path).exists()
 
     async def serve(self) -> None:
         """For ever: what `soon` has brought. What fails is tried again, then at the next start."""
@@ -77,13 +95,24 @@ class Publisher:
         if self._to:
             argv = nixstore.publish_argv(path, destination(self._to, self.secret))
             await nixstore.run(argv, seconds=_COPY_SECONDS)
+            if files_of(self._to) is None:
+                self._notes.mkdir(parents=True, exist_ok=True)
+                self._note(path).touch()
             _LOGGER.info("published %s in %.2f s", path, loop.time() - began)
+
+    def _note(self, path: str) -> Path:
+        return self._notes / _hash(path)
 
     def _show(self, key: str) -> None:
         """The public key beside what it signs, for who sets up another host."""
         if (cache := files_of(self._to)) is not None:
             (cache / KEYS).mkdir(parents=True, exist_ok=True)
             (cache / KEYS / f"{self._name}.pub").write_text(key)
+
+
+def _hash(path: str) -> str:
+    """Of a store path: by that a cache names it."""
+    return path.split("/")[3][:32]
 
 
 def files_of(to: str) -> Path | None:

@@ -77,7 +77,7 @@ class BuilderSettings(BaseSettings):
     )
     builder_state: Path = Field(
         default=Path("/var/lib/sandstream"),
-        description="Folder of what this builder records, and of its builds' scratch space.",
+        description="Folder of this builder's signing key, and of its builds' scratch space.",
     )
     builder_run: Path = Field(
         default=Path("/run/builder"), description="Folder of the sockets shared with the evaluator."

@@ -3,6 +3,7 @@
 All of it lies beside the store, below `var/sandstream`. That a store is in use at all is said in
 the words of `streams/hoststore.py`, as workers say it too; here is what concerns builders alone.
 
+`published/…`  what was copied to which cache (`builder/publish.py`).
 `leases/…`  who builds an environment; others wait, and find it in the catalogue. Named by the
             first digits of its id, so that their number has an end; two that share one take turns.
 """
@@ -29,6 +30,7 @@ class Shared:
         folder = self._in_use.folder
         self.environments = environments(store)
         self.roots = store / "var/nix/gcroots/sandstream"
+        self.published = folder / "published"
         self._leases = folder / "leases"
         self._collector = store / "var/nix/gc.lock"
 

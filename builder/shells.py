@@ -1,7 +1,7 @@
 """One real build: a daemon of the job's own, an evaluation in the other container, a GC root.
 
 Where there are binary caches, the shell is evaluated first, and what the caches have of its
-inputs is fetched by us: no derivation of a user's ever meets a network.
+inputs is fetched by us: no derivation of a user's ever meets a network, unless `open`.
 """
 
 from __future__ import annotations

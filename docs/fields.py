@@ -52,18 +52,36 @@ def request() -> str:
     )
 
 
-def answer() -> str:
-    """What a GET answers."""
+def _table(*parts: tuple[str, dict[str, Any]]) -> str:
+    """Of an answer: a row for each field of each (prefix, schema), without a default."""
     rows = ["| field | type | meaning |", "|---|---|---|"]
-    run = models.RunAnswer.model_json_schema()
-    stage = models.StageAnswer.model_json_schema()
-    for prefix, schema in (
-        ("", models.SubmissionAnswer.model_json_schema()),
-        ("runs[].", run | {"properties": {k: v for k, v in run["properties"].items()
-                                          if k not in stage["properties"]}}),
-        ("*stage*.", stage),
-    ):  # fmt: skip
+    for prefix, schema in parts:
         for row in _fields(schema, prefix):
             name, kind, _, meaning = (cell.strip() for cell in row.strip("|").split(" | "))
             rows.append(f"| {name} | {kind} | {meaning} |")
     return "\n".join(rows)
+
+
+def answer() -> str:
+    """What a GET of one submission answers."""
+    run = models.RunAnswer.model_json_schema()
+    stage = models.StageAnswer.model_json_schema()
+    return _table(
+        ("", models.SubmissionAnswer.model_json_schema()),
+        ("runs[].", run | {"properties": {k: v for k, v in run["properties"].items()
+                                          if k not in stage["properties"]}}),
+        ("*stage*.", stage),
+    )  # fmt: skip
+
+
+def page() -> str:
+    """What the list of submissions answers."""
+    return _table(
+        ("", models.PageAnswer.model_json_schema()),
+        ("submissions[].", models.SummaryAnswer.model_json_schema()),
+    )
+
+
+def languages() -> str:
+    """What GET /languages answers."""
+    return _table(("[].", models.LanguageAnswer.model_json_schema()))

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from pydantic.fields import FieldInfo  # noqa: E402
 from pydantic_settings import BaseSettings  # noqa: E402
 
-from docs import fields, jails, judging  # noqa: E402
+from docs import containers, fields, jails, judging  # noqa: E402
 from init.limits import GIB, KIB, LIMITS, MIB, Stage  # noqa: E402
 from init.outcome import Outcome  # noqa: E402
 from streams import events  # noqa: E402
@@ -101,16 +101,22 @@ def _default(info: FieldInfo) -> str:
         return "required"
     if info.default_factory is not None:
         return "by machine"
-    return "none" if info.default in {None, ""} else f"`{info.default}`"
+    default = info.default
+    if isinstance(default, Path) and default.is_relative_to(ROOT):
+        default = default.relative_to(ROOT)  # wherever the checkout is
+    return "none" if default in {None, ""} else f"`{default}`"
 
 
 def settings() -> str:
     lines = ["| variable | read by | default | meaning |", "|---|---|---|---|"]
-    merged: dict[str, tuple[list[str], str, str]] = {}
+    merged: dict[str, tuple[dict[str, str], str]] = {}
     for variable, process, default, description in setting_rows():
-        merged.setdefault(variable, ([], default, description))[0].append(process)
-    for variable, (processes, default, description) in merged.items():
-        lines.append(f"| `{variable}` | {', '.join(processes)} | {default} | {description} |")
+        merged.setdefault(variable, ({}, description))[0][process] = default
+    for variable, (defaults, description) in merged.items():
+        same = len(set(defaults.values())) == 1
+        each = (d if same else f"{process}: {d}" for process, d in defaults.items())
+        words = f"{', '.join(defaults)} | {', '.join(dict.fromkeys(each))}"
+        lines.append(f"| `{variable}` | {words} | {description} |")
     return "\n".join(lines)
 
 
@@ -119,12 +125,15 @@ GENERATORS: Final[dict[str, Callable[[], str]]] = {
     "outcomes": outcomes,
     "vocabulary": vocabulary,
     "settings": settings,
+    "container": containers.submission,
     "jail-stage": jails.stage,
     "jail-evaluator": jails.evaluator,
     "jail-daemon": jails.daemon,
     "jail-in-container": jails.in_container,
     "request-fields": fields.request,
     "object-fields": fields.answer,
+    "page-fields": fields.page,
+    "language-fields": fields.languages,
     "verdicts": judging.verdicts,
     "comparisons": judging.comparisons,
 }

@@ -11,8 +11,9 @@ The contract, with whoever creates the container (`worker/engine.py`):
   core_pattern is a pipe; less is obeyed too), `nofile=4096` and `stack=67108864`;
 - a tmpfs at `/box` of that uid (`uid=,gid=,mode=0700,exec,size=16m`): mount points, and a copy of
   what every jail sees of ours, the shell's variables among them;
-- `/nix/store`: the host's store, read-only; `/cgroup`: the host's /sys/fs/cgroup, writable as
-  far as file permissions allow; `/scratch`: a disk-backed folder of that uid (dependencies only);
+- `/nix/store`: the host's store, and `/channel`: the pinned channel, both read-only; `/cgroup`: the
+  host's /sys/fs/cgroup, writable as far as file permissions allow; `/scratch`: a disk-backed folder
+  of that uid (dependencies only);
 - after the start, the host calls `init.delegation.delegate(pid, uid)` and sends the result as
   the first frame; `Ready` answers it. Docker's own memory limit must hold the largest stage,
   and twice compile's `disk_bytes` (its result and the copy that a run gets), and 128 MiB. A job

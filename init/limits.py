@@ -1,7 +1,9 @@
 """Every limit of a stage, declared once.
 
 The HTTP model, the settings, the job frame and the table in `docs/limits.md` are all made from
-`LIMITS`. To add a limit: one row here, its enforcement in `init/stage.py`.
+`LIMITS`. To add a limit: one row here, a field of `StageLimits`, its enforcement (clocks, output
+and rlimits in `process.py`, what a cgroup counts in `cgroups.py`, the work folder in `scratch.py`),
+and evidence for its outcome in `judge.py`.
 """
 
 from __future__ import annotations

@@ -21,8 +21,6 @@ SHELL: Final = "shell.nix"
 FILES: Final = "/work"
 #: Where a daemon's jail sees the scratch folder of its builds.
 BUILD_DIR: Final = "/build"
-#: Nix raises its own stack limit to this, and says so loudly where it may not.
-STACK_BYTES: Final = 64 * 1024 * 1024
 #: Nothing here is the submission's output, so no limit of the request's cuts it.
 MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
 
@@ -147,7 +145,8 @@ def fetch_config(substituters: str, trusted_public_keys: str) -> str:
 def fetch_script(derivation: str) -> str:
     """Fetch what building `derivation` would need and a cache has; only whole outputs, by path.
 
-    No derivation is ever handed to a Nix that has a network: the dry run only names paths.
+    No derivation is handed to this Nix, which has a network: the dry run only names paths. Only
+    `open` gives one to the builds as well.
     """
     return (
         f"nix-store --realise --dry-run '{derivation}' 2>&1"

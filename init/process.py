@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 STARTED_FD: Final = 3
 LOG_FD: Final = 4
 _LOG_BYTES: Final = 8 * 1024
+#: Nix raises its own stack limit to this, and says so loudly where it may not.
 _STACK_BYTES: Final = 64 * 1024 * 1024
 _SHORTEST_TICK: Final = 0.005
 _LONGEST_TICK: Final = 0.05

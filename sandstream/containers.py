@@ -100,7 +100,7 @@ def prepare(stack: BuilderStack) -> None:
         (stack.run / "evaluator", EVALUATOR_UID),
     ):
         _folder(folder, uid)
-    # what builds write, the signing key, and what was built are the builder's own business
+    # what builds write, and the signing key, are the builder's own business
     stack.own.chmod(0o700)
 
 

@@ -25,7 +25,7 @@ _TMPFS: Final = "exec,mode=1777,nosuid,nodev"
 
 @dataclass(frozen=True, slots=True)
 class BuilderStack:
-    """What both containers are made of.
+    """What all four containers are made of.
 
     `state` is the folder with `nix/` and `channel/`; `seccomp` the JSON text of the profile;
     `environment` the builder's settings, NATS and channel revision among them. `instance` names
@@ -69,7 +69,7 @@ class BuilderStack:
 
 
 def _config(stack: BuilderStack, role: str, image: str, uid: int) -> dict[str, Any]:
-    """What both have in common: no privilege at all, and nothing of the host that is not named."""
+    """What all have in common: no privilege at all, and nothing of the host that is not named."""
     security = ["no-new-privileges", f"seccomp={stack.seccomp}"]
     if stack.apparmor:
         # Docker's own AppArmor profile denies every mount, and nsjail's first act is one

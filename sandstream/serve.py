@@ -12,10 +12,14 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
+from sandstream.builders import instance
 from sandstream.demo import demo
+from sandstream.services import SERVICES
+from sandstream.settings import StackSettings
 from sandstream.stack import Stack, stack
 from sandstream.state import State, StateBusyError
 from sandstream.supervisor import Say
+from streams.settings import read
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED: Final = 130
@@ -89,12 +93,20 @@ async def up(state: State, *, port: int, nats_port: int, console: Console) -> in
     return 0 if status == INTERRUPTED else status
 
 
+def _files(state: State) -> str:
+    """Where the processes write; a cluster's servers write elsewhere."""
+    names = ",".join(sorted(SERVICES))
+    own = "" if read(StackSettings).cluster else f"  {state.nats}/nats.log"
+    return f"{state.logs}/{{{names}}}.log{own}"
+
+
 def _banner(console: Console, state: State, running: Stack, took: float) -> None:
     lines = (
         ("Sandstream ", "bold"), f"serves {running.url}  ", (f"(up in {took:.1f} s)\n", "dim"),
         ("  documentation  ", "dim"), (f"{running.url}/docs\n", ""),
         ("  events         ", "dim"), (f"{running.log.url}\n", ""),
-        ("  logs           ", "dim"), (f"{state.logs}/*.log\n", ""),
+        ("  logs           ", "dim"), (f"{_files(state)}\n", ""),
+        ("  builder's      ", "dim"), (f"docker logs {instance(state)}-builder\n", ""),
         ("  audit          ", "dim"), (f"{AUDIT}\n", ""),
         ("  try            ", "dim"), (".venv/bin/sandstream submit examples/cpp\n", ""),
         ("  or paste       ", "dim"), (f"{curl(running.url)}\n", ""),

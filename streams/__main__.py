@@ -26,40 +26,42 @@ from streams.readmodel import ReadModel
 from streams.replay import reached, read_all
 from streams.rights import ADMIN
 from streams.server import Cluster, ServerConfig, passwords
+from streams.settings import read
 from streams.setup import LogSettings, setup
 from streams.shelf import events_in, first_of
 from streams.tidying import tidy
 
 
 async def _setup(_arguments: argparse.Namespace) -> int:
-    async with reached(NatsSettings(), name="setup") as client:
-        await setup(client, LogSettings())
+    settings = read(LogSettings)
+    async with reached(read(NatsSettings), name="setup") as client:
+        await setup(client, settings)
     print("stream, queues and buckets are there")
     return 0
 
 
 async def _copy(arguments: argparse.Namespace) -> int:
     """0: everything is there. 3: it is, but the source is still in use."""
-    here = NatsSettings()
+    here, settings = read(NatsSettings), read(LogSettings)
     there = here.model_copy(update={"nats_url": arguments.to})
     if arguments.secrets is not None:
         password = SecretStr(passwords(arguments.secrets)[ADMIN])
         there = there.model_copy(update={"nats_user": ADMIN, "nats_password": password})
     async with reached(here, name="copy") as source, reached(there, name="copy") as target:
-        report = await copy(source, target, LogSettings(), print)
+        report = await copy(source, target, settings, print)
     print("\n".join(report.lines()))
     return 3 if report.in_use else 0
 
 
 async def _archive(arguments: argparse.Namespace) -> int:
-    kept, now = LogSettings().keep_days, events.now()
+    kept, now = read(LogSettings).keep_days, events.now()
     latest = now - timedelta(days=kept)
     before = arguments.before or latest
     if not kept:
         raise ArchiveRefused("SANDSTREAM_KEEP_DAYS is 0: everything stays for ever")
     if before > latest:
         raise ArchiveRefused(f"SANDSTREAM_KEEP_DAYS={kept}: all from {latest:%Y-%m-%d} on stays")
-    async with reached(NatsSettings(), name="archive") as client:
+    async with reached(read(NatsSettings), name="archive") as client:
         await archive(client, arguments.folder, before, arguments.period, print)
         print((await tidy(client, now)).line())
     return 0
@@ -104,7 +106,7 @@ def _config(arguments: argparse.Namespace) -> int:
 
 async def _replay(arguments: argparse.Namespace) -> int:
     """0: the read model agrees (or is behind); 1: it differs, or the log is damaged."""
-    settings = NatsSettings()
+    settings = read(NatsSettings)
     async with reached(settings, name="replay") as client:
         log = EventLog(client, timeout=settings.jetstream_timeout_seconds)
         generation = await ReadModel(client).live()

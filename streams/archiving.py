@@ -34,6 +34,11 @@ Say = Callable[[str], None]
 DIGEST: Final = "sandstream.archive.digest"
 UPTO: Final = "sandstream.archive.upto"
 _AT_ONCE: Final = 32
+#: What ends what has not ended: a submission, or an environment that waits.
+_REMEDY: Final = {
+    False: "`.venv/bin/sandstream cancel` ends it",
+    True: "a builder of its channel has to run, no cancel ends it",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,8 @@ async def archive(
         if config.deny_purge:
             raise ArchiveRefused(
                 "this log was made to be kept for ever, nobody can take anything out of it: copy "
-                "it (`python -m streams copy`) to servers with SANDSTREAM_KEEP_DAYS above 0"
+                "it (`.venv/bin/python -m streams copy`) to servers with SANDSTREAM_KEEP_DAYS "
+                "above 0"
             )
         survey = Survey(length, before)
         async for batch in every(client, held.first - 1, held.last):
@@ -70,7 +76,7 @@ async def archive(
                 survey.add(message)
         periods = survey.may_leave()
         if not periods:
-            say(_why_not(survey, held, before))
+            say(why_not(survey, held, before))
         elif (seen := await (await ReadModel(client).live()).checkpoint()) < held.last:
             raise ArchiveRefused(
                 f"the read model has come to sequence {seen} of {held.last} only: start a "
@@ -177,12 +183,13 @@ def _same(message: Stored | None) -> tuple[int, str, bytes, dict[str, str]] | No
     return message.sequence, message.subject, message.data, message.own_headers
 
 
-def _why_not(survey: Survey, held: Extent, before: datetime) -> str:
+def why_not(survey: Survey, held: Extent, before: datetime) -> str:
+    """Why no period may leave, and what to do."""
     waiting = survey.open_from()
     if waiting is not None:
         return (
-            f"nothing leaves: submission {waiting[1]} has not ended, and everything from its "
-            f"beginning (sequence {waiting[0]}) on stays"
+            f"nothing leaves: {waiting}, and everything from its beginning (sequence "
+            f"{waiting.first}) on stays; {_REMEDY[waiting.environment]}"
         )
     return (
         f"nothing leaves: of sequences {held.first} to {held.last} no period is over before "

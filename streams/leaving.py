@@ -25,6 +25,20 @@ class Story:
     may_leave: bool
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Open:
+    """What has not ended: where it begins, its id, and whether it is an environment's order."""
+
+    first: int
+    id: str
+    environment: bool = False
+
+    def __str__(self) -> str:
+        if self.environment:
+            return f"environment {self.id} waits for a builder"
+        return f"submission {self.id} has not ended"
+
+
 @dataclass(slots=True)
 class Survey:
     """What the log holds, seen in one pass over it. What began after `before` is soon forgotten.
@@ -68,13 +82,13 @@ class Survey:
         else:
             self.wanted.pop(environment_id, None)
 
-    def open_from(self) -> tuple[int, str] | None:
-        """Where the oldest submission begins that has not ended, and its id.
+    def open_from(self) -> Open | None:
+        """The oldest submission that has not ended.
 
         Or an environment that waits for a builder: its message is the builder's order.
         """
-        still = [(s.first, id_) for id_, s in self.stories.items() if s.status not in TERMINAL]
-        still += [(first, id_) for id_, first in self.wanted.items()]
+        still = [Open(s.first, id_) for id_, s in self.stories.items() if s.status not in TERMINAL]
+        still += [Open(first, id_, environment=True) for id_, first in self.wanted.items()]
         return min(still, default=None)
 
     def may_leave(self) -> list[tuple[str, int]]:
@@ -85,7 +99,7 @@ class Survey:
         waiting = self.open_from()
         found = []
         for name, last in self.periods.items():
-            if end_of(name) > self.before or (waiting is not None and waiting[0] <= last):
+            if end_of(name) > self.before or (waiting is not None and waiting.first <= last):
                 break
             found.append((name, last))
         return found

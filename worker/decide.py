@@ -1,4 +1,4 @@
-"""What to do about a delivered event, given the submission's state. Pure; `service.py` acts.
+"""What to do about a delivered event, given the submission's state. Pure; `carrier.py` acts.
 
 A submission is carried by exactly one message, so that no two deliveries ever lead it at once:
 an uncached one by its `submitted`; a cached one by the builder's `deps-built`, if that came

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nix.progress import Progress
 
-LOCK = Path(tempfile.gettempdir()) / "sandstream-images.lock"
+LOCK = "sandstream-images.lock"
 
 
 def fill(context: Path, repository: Path, dockerfile: str, sources: Iterable[str] = ()) -> None:
@@ -95,7 +95,7 @@ def nats(context: Path, repository: Path) -> None:
 @contextmanager
 def alone() -> Iterator[None]:
     """Two set-ups at once would do the same work twice; the second waits."""
-    with LOCK.open("w") as file:
+    with (Path(tempfile.gettempdir()) / LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from builder import nixstore
+from builder import nixstore, publish
 from builder.__main__ import network
+from builder.errors import StoreFailed
 from builder.publish import Publisher, destination
 from builder.settings import SharingSettings
 from builder.shared import Shared
@@ -16,6 +18,7 @@ from egress.settings import NetworkSettings
 from init import nix
 
 PATH = "/nix/store/3xcq55254ihkhwlfsjy72hx948abkfn9-gnutar-1.35"
+OTHER = "/nix/store/0c0dy9w1z1yva6nq3jc2ph4l1a9q5n3j-hello-2.12"
 SECRET = Path("/k/secret")
 
 
@@ -118,12 +121,89 @@ def test_the_administrators_page_names_every_setting():
     assert {name for name in names if f"`{name}`" not in page} == set()
 
 
-def test_what_a_cache_of_files_lacks_is_known_without_nix(tmp_path):
+def test_what_a_cache_of_files_lacks_is_seen_there(tmp_path):
     publisher = Publisher("n", tmp_path, f"file://{tmp_path}?compression=zstd", Shared(tmp_path))
     assert publisher.lacks(PATH)
     (tmp_path / f"{PATH[11:43]}.narinfo").touch()
     assert not publisher.lacks(PATH)
-    assert not Publisher("n", tmp_path, "s3://b", Shared(tmp_path)).lacks(PATH)
+
+
+def test_without_a_cache_nothing_is_lacked(tmp_path):
+    assert not Publisher("n", tmp_path, "", Shared(tmp_path)).lacks(PATH)
+
+
+async def publishing(publisher, until):
+    """Serve until what is expected has come."""
+    serving = asyncio.create_task(publisher.serve())
+    try:
+        async with asyncio.timeout(60):
+            while not until():
+                await asyncio.sleep(0.01)
+    finally:
+        serving.cancel()
+
+
+@pytest.fixture
+def copied(monkeypatch):
+    """The paths that were copied; a copy of a path in `refused` fails."""
+
+    class Copied(list):
+        refused = ()
+
+    made = Copied()
+
+    async def run(argv, **_):
+        if "copy" in argv:
+            made.append(argv[-1])
+            if argv[-1] in made.refused:
+                raise StoreFailed(argv, 1, "the cache is away")
+
+    monkeypatch.setattr(nixstore, "run", run)
+    monkeypatch.setattr(publish, "_AGAIN_SECONDS", (0.0,))
+    return made
+
+
+@pytest.mark.parametrize("to", ["s3://b", "https://c", "ssh-ng://h"])
+async def test_what_another_cache_has_is_noted_and_the_rest_comes_again_at_the_next_start(
+    tmp_path, copied, to
+):
+    shared = Shared(tmp_path)
+    shared.make()
+    first = Publisher("n", tmp_path, to, shared)
+    copied.refused = (OTHER,)
+    first.soon(OTHER)
+    first.soon(PATH)
+    await publishing(first, lambda: not first.lacks(PATH))
+    assert copied == [OTHER, OTHER, PATH]
+    assert first.lacks(OTHER)
+
+    copied.clear()
+    copied.refused = ()
+    second = Publisher("another", tmp_path, to, shared)
+    second.resume([PATH, OTHER])
+    await publishing(second, lambda: not second.lacks(OTHER))
+    assert copied == [OTHER]
+    assert Publisher("n", tmp_path, f"{to}2", shared).lacks(PATH)
+
+
+async def test_what_was_built_anew_is_published_anew(tmp_path, copied):
+    shared = Shared(tmp_path)
+    shared.make()
+    publisher = Publisher("n", tmp_path, "s3://b", shared)
+    publisher.soon(PATH)
+    await publishing(publisher, lambda: not publisher.lacks(PATH))
+    publisher.soon(PATH)
+    assert publisher.lacks(PATH)
+
+
+async def test_the_note_of_what_was_collected_goes_at_the_next_start(tmp_path, copied):
+    shared = Shared(tmp_path)
+    shared.make()
+    publisher = Publisher("n", tmp_path, "s3://b", shared)
+    publisher.soon(PATH)
+    await publishing(publisher, lambda: not publisher.lacks(PATH))
+    Publisher("n", tmp_path, "s3://b", shared).resume([OTHER])
+    assert publisher.lacks(PATH)
 
 
 async def test_a_key_that_is_there_stays(tmp_path):

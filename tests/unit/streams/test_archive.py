@@ -10,9 +10,10 @@ import orjson
 import pytest
 
 from streams.archive import Blob, End, Head, Writer, end_of, named, period, read
+from streams.archiving import why_not
 from streams.errors import ArchiveDamaged
-from streams.leaving import Survey
-from streams.reading import Stored
+from streams.leaving import Open, Survey
+from streams.reading import Extent, Stored
 from streams.shelf import events_in
 
 DAY = datetime(2026, 10, 31, 23, 59, tzinfo=UTC)
@@ -136,7 +137,10 @@ def test_whoever_has_not_ended_keeps_the_period_of_its_beginning_and_all_later_o
     told += [message(4, "u", at=FAR), message(5, "u", "cancelled", FAR)]
     survey = surveyed(FAR + timedelta(days=9), *told)
     assert survey.may_leave() == [("2026-10-31", 2)]
-    assert survey.open_from() == (3, "t")
+    assert survey.open_from() == Open(3, "t")
+    said = why_not(survey, Extent(1, 5), FAR)
+    assert "submission t has not ended" in said
+    assert "sandstream cancel` ends it" in said
 
 
 def test_a_clock_that_went_back_or_a_damaged_message_stays_with_what_came_before():

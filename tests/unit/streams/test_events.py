@@ -1,4 +1,4 @@
-"""Events on the wire: nothing is lost, nothing damaged passes, subjects are as DESIGN.md fixes."""
+"""Events on the wire: nothing is lost, nothing damaged passes, subjects are docs/flows.md's."""
 
 from __future__ import annotations
 

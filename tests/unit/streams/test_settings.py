@@ -8,6 +8,7 @@ from io import StringIO
 import pytest
 
 from egress.settings import NetworkSettings
+from streams.__main__ import main
 from streams.connection import NatsSettings
 from streams.settings import WRONG_SETTING, read
 from worker.settings import WorkerSettings
@@ -45,3 +46,24 @@ def test_what_is_wrong_is_said_on_a_line(monkeypatch, model, variable, given, wo
 def test_what_is_right_is_read(monkeypatch):
     monkeypatch.setenv("SANDSTREAM_NATS_URL", "nats://a:1")
     assert read(NatsSettings).nats_url == "nats://a:1"
+
+
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        ("setup", "KEEP_DAYS"),
+        ("copy --to nats://127.0.0.1:1", "REPLICAS"),
+        ("archive --folder .", "KEEP_DAYS"),
+        ("archive --folder .", "JETSTREAM_TIMEOUT_SECONDS"),
+        ("replay", "JETSTREAM_TIMEOUT_SECONDS"),
+    ],
+)
+def test_a_command_of_the_log_says_it_too(monkeypatch, command, variable):
+    monkeypatch.setenv("SANDSTREAM_KEEP_DAYS", "90")
+    monkeypatch.setenv(f"SANDSTREAM_{variable}", "ninety")
+    said = StringIO()
+    with redirect_stderr(said), pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == WRONG_SETTING
+    assert said.getvalue().startswith(f"wrong setting SANDSTREAM_{variable}: Input should be a ")
+    assert said.getvalue().count("\n") == 1

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from init.outcome import Outcome
 from projector.project import Stretch, used
+from streams.archiving import why_not
 from streams.content import inline
 from streams.environments import Environment
 from streams.events import DepsBuilt, DepsQueued
-from streams.leaving import Survey
+from streams.leaving import Open, Survey
 from streams.limits import Limits
-from streams.reading import Stored
+from streams.reading import Extent, Stored
 from streams.results import StageResult
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -77,7 +78,11 @@ def test_an_environment_that_waits_for_a_builder_keeps_its_period_and_is_no_subm
     survey.add(stored(1, "submissions.a.submitted", "submitted"))
     survey.add(stored(2, "environments.e.deps-queued", "deps-queued"))
     survey.add(stored(3, "submissions.a.finished", "finished"))
-    assert survey.open_from() == (2, "e")
+    assert survey.open_from() == Open(2, "e", environment=True)
+    said = why_not(survey, Extent(1, 3), BEGAN)
+    assert "environment e waits for a builder" in said
+    assert "submission" not in said
+    assert "no cancel ends it" in said
     survey.add(stored(4, "environments.e.deps-built", "deps-built"))
     assert survey.open_from() is None
     assert set(survey.beginning_in(1, 4)) == {"a"}

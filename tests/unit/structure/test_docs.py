@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from api.health import Health
+from api.metrics import Metrics
 from streams import events
 
 ROOT = Path(__file__).parents[3]
@@ -19,7 +21,7 @@ spec.loader.exec_module(generate)
 @pytest.mark.parametrize("file", generate.documents(), ids=lambda f: f.name)
 def test_generated_parts_are_up_to_date(file):
     text = file.read_text()
-    assert generate.render(text) == text, "run `python docs/generate.py`"
+    assert generate.render(text) == text, "run `.venv/bin/python docs/generate.py`"
 
 
 def sources():
@@ -47,6 +49,11 @@ def test_every_variable_that_the_code_reads_is_in_the_readme():
     assert {word for word in set(words) - BETWEEN_US if f"`{word}`" not in readme} == set()
 
 
+def test_defaults_that_differ_are_all_in_the_table():
+    row = next(line for line in generate.settings().splitlines() if "CHANNEL_REVISION" in line)
+    assert "| api, builder | api: `offline`, builder: required |" in row
+
+
 def test_every_setting_has_a_description():
     assert [row[0] for row in generate.setting_rows() if not row[3]] == []
 
@@ -54,3 +61,11 @@ def test_every_setting_has_a_description():
 def test_every_event_has_a_recorded_history():
     histories = "".join(f.read_text() for f in (ROOT / "tests" / "histories").glob("*.jsonl"))
     assert [name for name in events.NAMES if f'"{name}"' not in histories] == []
+
+
+def test_every_metric_is_in_the_table():
+    page = (ROOT / "docs" / "api.md").read_text()
+    text = Metrics().text(Health(last_sequence=1, checkpoint=1, faults=()))
+    names = re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)
+    assert len(names) > 3
+    assert [name for name in names if f"`{name}`" not in page] == []
