@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from init import seccomp
+from sandstream import leftovers
 from sandstream.containers import Pair, Running, builder_pair, cache_server, storekeeper
 from sandstream.plans import BuilderStack
 from sandstream.services import (
@@ -119,12 +120,17 @@ async def alone(role: str, state: State, name: str, say: Say) -> None:
 async def _worker_host(
     stack: BuilderStack, *, state: State, made: SetUp, say: Say
 ) -> AsyncIterator[Running]:
-    """A worker, which is started again when it dies, and what fills its host's store."""
-    state.logs.mkdir(parents=True, exist_ok=True)
-    async with storekeeper(stack) as keeper:
-        told = {"SANDSTREAM_STOREKEEPER": str(stack.store_run / "socket")}
-        async with supervised(program("worker", state, made, 0, told), state, say):
-            yield keeper
+    """A worker, which is started again when it dies, and what fills its host's store.
+
+    A worker of an earlier life that was killed itself still runs, and has the same name.
+    """
+    with state.held():
+        for name in leftovers.end_all(state.running):
+            say(f"{name} of an earlier life was still running: ended")
+        async with storekeeper(stack) as keeper:
+            told = {"SANDSTREAM_STOREKEEPER": str(stack.store_run / "socket")}
+            async with supervised(program("worker", state, made, 0, told), state, say):
+                yield keeper
 
 
 def main() -> None:

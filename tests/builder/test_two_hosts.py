@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from sandstream.leftovers import birth
 from tests.builder.conftest import ROOT
 from tests.builder.hosts import ended, keeper, requests
 from tests.builder.test_cache import OTHER_KEY
 from tests.builder.test_shells import shell
+from tests.killing import kill
 
 pytestmark = pytest.mark.integration
 RUN = {"run.sh": "python3 -c 'print(6 * 7)'"}
@@ -26,8 +28,7 @@ def names(state):
     return [moment.event for moment in state.timeline]
 
 
-@contextmanager
-def worker_host(first, second, nats):
+def started(first, second, nats):
     """The command that docs/environments.md gives for a host that has workers alone."""
     env = {
         "PATH": os.environ["PATH"],
@@ -40,7 +41,13 @@ def worker_host(first, second, nats):
         "TRUSTED_PUBLIC_KEYS": first.key,
     }
     argv = [sys.executable, "-u", "-m", "sandstream.builders", "worker"]
-    process = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def worker_host(first, second, nats):
+    """It runs while the block does, and ends well."""
+    process = started(first, second, nats)
     try:
         assert "up" in process.stdout.readline()
         yield
@@ -66,6 +73,22 @@ async def test_what_one_host_has_built_runs_on_another_and_is_downloaded_once(fi
         assert (state.runs[0].stdout.data, state.cache_miss) == ("42\n", None)
         assert state.timeline[3].by != state.timeline[2].by
     assert second.valid() == closure
+
+
+async def test_a_worker_whose_keeper_was_killed_is_ended_by_the_next_one(first, second, nats):
+    """Two workers of one name would take each other's containers for leftovers."""
+    with started(first, second, nats) as process:
+        assert "up" in process.stdout.readline()
+        noted = (second.folder / "running/worker").read_text()
+        kill(process.pid)
+    pid, _, born = noted.partition(" ")
+    assert birth(int(pid)) == born
+    with started(first, second, nats) as process:
+        assert "worker of an earlier life was still running: ended" in process.stdout.readline()
+        assert "up" in process.stdout.readline()
+        assert birth(int(pid)) != born
+        process.terminate()
+        assert process.wait(60) == 0
 
 
 async def test_what_can_not_be_fetched_is_built_in_the_container_and_the_event_says_why(

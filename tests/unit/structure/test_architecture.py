@@ -125,7 +125,7 @@ ON_IMPORT = {
     # of the language: values out of values
     "dict.fromkeys", "float", "frozenset", "len", "map", "next", "slice", "tuple",
     # of its library: values too, that reach for nothing
-    "Context", "IPv6Network", "Path", "Path().resolve", "Path().with_name", "TypeVar",
+    "Context", "Decimal", "IPv6Network", "Path", "Path().resolve", "Path().with_name", "TypeVar",
     "datetime.min.replace", "re.compile", "struct.Struct", "timedelta",
     # a name; who listens to it, and where it is written, is said by __main__
     "logging.getLogger",
