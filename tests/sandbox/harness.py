@@ -179,7 +179,10 @@ class Sandbox:
         at_once: int = 1,
         **limits: float,
     ) -> Answer:
-        """Run `script` as run.sh in the fake shell; `limits` are the run's."""
+        """Run `script` as run.sh in the fake shell; `limits` are the run's.
+
+        The clock is no other limit's business, however busy this machine is: a minute unless said.
+        """
         content = {"run.sh": script.encode() if isinstance(script, str) else script}
         if compile_script is not None:
             content["compile.sh"] = compile_script.encode()
@@ -192,8 +195,8 @@ class Sandbox:
                 cases=cases or (Case(),),
                 limits={
                     Stage.DEPENDENCIES: defaults(Stage.DEPENDENCIES),
-                    Stage.COMPILE: with_limits(Stage.COMPILE, compile_limits or {}),
-                    Stage.RUN: with_limits(Stage.RUN, limits),
+                    Stage.COMPILE: with_limits(Stage.COMPILE, {"wall_seconds": 60, **(compile_limits or {})}),
+                    Stage.RUN: with_limits(Stage.RUN, {"wall_seconds": 60, **limits}),
                 },
                 environment=Environment(closure or self.closure, profile or self.profile),
                 cases_at_once=at_once,
