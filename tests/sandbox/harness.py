@@ -195,7 +195,9 @@ class Sandbox:
                 cases=cases or (Case(),),
                 limits={
                     Stage.DEPENDENCIES: defaults(Stage.DEPENDENCIES),
-                    Stage.COMPILE: with_limits(Stage.COMPILE, {"wall_seconds": 60, **(compile_limits or {})}),
+                    Stage.COMPILE: with_limits(
+                        Stage.COMPILE, {"wall_seconds": 60, **(compile_limits or {})}
+                    ),
                     Stage.RUN: with_limits(Stage.RUN, {"wall_seconds": 60, **limits}),
                 },
                 environment=Environment(closure or self.closure, profile or self.profile),
