@@ -42,7 +42,7 @@ class LogFull(StreamsError):
     """The log refuses new events, or the object store new blobs, because it is at its limit."""
 
     def __init__(self, cause: str, stream: str) -> None:
-        super().__init__(f"the event log is full: {stream}: {cause}")
+        super().__init__(f"stream {stream} is full: {cause}")
         self.cause = cause
         self.stream = stream
 

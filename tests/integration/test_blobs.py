@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
+from pydantic import ValidationError
 
 from streams import chunks
 from streams.blobs import Blobs
@@ -20,6 +21,7 @@ from streams.chunks import CHUNK_BYTES, STREAM
 from streams.content import by_digest
 from streams.description import Description
 from streams.errors import BlobMissing, LogFull
+from streams.setup import LogSettings, setup
 from streams.unused import sweep
 
 pytestmark = pytest.mark.integration
@@ -225,3 +227,20 @@ async def test_no_service_makes_a_consumer_of_blobs_or_removes_any(nats, user, c
     async with nats.connect(user) as client:
         with pytest.raises(NatsTimeoutError):
             await client.request(f"$JS.API.{call}.{STREAM}", b"{}", timeout=0.3)
+
+
+async def test_set_up_bounds_the_object_store_and_takes_the_bound_back(nats):
+    data = os.urandom(4 * CHUNK_BYTES)
+    async with nats.connect("api") as api, nats.connect("admin") as admin:
+        for bytes_ in (50 * MIB, 60 * MIB, -1):
+            await setup(admin, LogSettings(lease_seconds=2, blobs_max_bytes=bytes_))
+            config = (await admin.jetstream().stream_info(STREAM)).config
+            assert (config.max_bytes, config.allow_direct) == (bytes_, True)
+        await Blobs(api).put_all(named(data))
+        # Below what is there: it stays, and nothing is added.
+        await setup(admin, LogSettings(lease_seconds=2, blobs_max_bytes=1000))
+        with pytest.raises(LogFull):
+            await Blobs(api).put_all(named(b"more"))
+        assert await Blobs(api).bytes_of(by_digest(data)) == data
+    with pytest.raises(ValidationError):
+        LogSettings(blobs_max_bytes=-2)
