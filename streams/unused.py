@@ -53,6 +53,8 @@ async def sweep(client: Client, named: set[str], now: datetime, grace: timedelta
 
 
 class _Run:
+    """One sweep. It counts after what it awaits: `+=` reads the sum first, and others add to it."""
+
     def __init__(self, client: Client, named: set[str], now: datetime, grace: timedelta) -> None:
         self._client = client
         self._named = named
@@ -84,16 +86,19 @@ class _Run:
         elif since is None:
             self._changes.append((blob, self._now))
         elif self._now - since >= self._grace:
-            self.done.removed += await blob.remove()
+            removed = await blob.remove()
+            self.done.removed += removed
 
     async def _lose(self, now: datetime, nuid: str) -> None:
         newest = await chunks.newest(self._client, nuid)
         if newest is not None and now - newest >= self._grace:
-            self.done.uploads += bool(await chunks.purge(self._client, chunks.subject(nuid)))
+            removed = await chunks.purge(self._client, chunks.subject(nuid))
+            self.done.uploads += bool(removed)
 
     async def _mark(self, change: tuple[Description, datetime | None]) -> None:
         blob, at = change
-        self.done.marked += await blob.mark(at) and at is not None
+        marked = await blob.mark(at)
+        self.done.marked += marked and at is not None
 
 
 async def _each(items: Iterable[_Item], work: Callable[[_Item], Awaitable[None]]) -> None:
