@@ -32,6 +32,8 @@ _IN_FLIGHT: Final = 8
 #: What one answer brings of a blob that is read.
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 _SECONDS: Final = 5.0
+#: On a slow disk the chunks of all uploads wait for each other.
+_ACK_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ async def write(client: Client, data: bytes) -> Chunks:
 
 async def _acked(acks: Subscription, reply: str, after: int) -> int:
     """The sequence of the next chunk. Their order in the stream is the order of the bytes."""
-    answer = await acks.next_msg(timeout=_SECONDS)
+    answer = await acks.next_msg(timeout=_ACK_SECONDS)
     what = "store a chunk"
     if not answer.data:
         raise LogUnavailable(what, f"{answer.headers}")

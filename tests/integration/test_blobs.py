@@ -235,6 +235,22 @@ async def test_store_without_room_says_so_at_once_and_a_sweep_makes_some(nats):
             await blobs.bytes_of(by_digest(unused))
 
 
+async def test_replica_that_is_behind_is_asked_again(nats, monkeypatch):
+    data = os.urandom(3 * CHUNK_BYTES)
+    direct_get, asked = chunks.direct_get, []
+
+    async def behind(*args, **kwargs):
+        asked.append(args)
+        found, pending = await direct_get(*args, **kwargs)
+        return {1: found[:2], 2: []}.get(len(asked), found), pending
+
+    async with nats.connect("api") as api:
+        await Blobs(api).put_all(named(data))
+        monkeypatch.setattr(chunks, "direct_get", behind)
+        assert await Blobs(api).bytes_of(by_digest(data)) == data
+        assert len(asked) == 3
+
+
 async def test_blob_without_its_chunks_is_missing(nats):
     data = os.urandom(2 * CHUNK_BYTES)
     async with nats.connect("api") as api, nats.connect("admin") as admin:
