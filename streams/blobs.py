@@ -70,7 +70,7 @@ class Blobs:
         while True:
             known = Description(self._client, sha256)
             if not await known.read():
-                written = written or await chunks.write(self._client, data)
+                written = written or await chunks.write(self._client, sha256, data)
                 if await known.create(written):
                     return
             elif known.unused_since is None or await known.mark(None):

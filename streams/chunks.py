@@ -10,7 +10,7 @@ import io
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from nats.aio.client import Client
@@ -34,6 +34,8 @@ _BATCH_BYTES: Final = 4 * 1024 * 1024
 _SECONDS: Final = 5.0
 #: On a slow disk the chunks of all uploads wait for each other.
 _ACK_SECONDS: Final = 10.0
+#: With each chunk: what is never described would not say otherwise which blob it was to be.
+_OF: Final = "Sandstream-Blob"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,15 @@ def subject(nuid: str) -> str:
     return f"{_PREFIX}{nuid}"
 
 
-async def write(client: Client, data: bytes) -> Chunks:
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The last chunk of an upload: when it was stored, by the server's clock, and of which blob."""
+
+    at: datetime
+    sha256: str
+
+
+async def write(client: Client, sha256: str, data: bytes) -> Chunks:
     """Store them, to be described. Raises LogFull, LogUnavailable, NatsError.
 
     What is never described, because this was cut short or another was first, `unused.py` finds.
@@ -68,7 +78,9 @@ async def write(client: Client, data: bytes) -> Chunks:
                 last = await _acked(acks, f"{inbox}.{number - _IN_FLIGHT}", last)
             if number < made.count:
                 piece = data[number * CHUNK_BYTES : (number + 1) * CHUNK_BYTES]
-                await client.publish(made.subject, piece, reply=f"{inbox}.{number}")
+                await client.publish(
+                    made.subject, piece, reply=f"{inbox}.{number}", headers={_OF: sha256}
+                )
     finally:
         with suppress(*BROKEN):  # a connection that is gone has forgotten it by itself
             await acks.unsubscribe()
@@ -115,18 +127,20 @@ async def nuids(client: Client) -> set[str]:
     return {name.removeprefix(_PREFIX) async for name in subjects}
 
 
-async def newest(client: Client, nuid: str) -> datetime | None:
-    """When its last chunk was stored, by the server's clock; None when there is none."""
+async def newest(client: Client, nuid: str) -> Newest | None:
+    """None when there is none, or it is another client's."""
     try:
-        return (await client.jetstream().get_last_msg(STREAM, subject(nuid))).time
+        found = await client.jetstream().get_last_msg(STREAM, subject(nuid))
     except NotFoundError:
         return None
+    sha256 = (found.headers or {}).get(_OF)
+    return Newest(found.time, sha256) if found.time and sha256 else None
 
 
 async def clock(client: Client) -> datetime:
     """The server's."""
-    answer = await client.request(f"$JS.API.STREAM.INFO.{STREAM}", b"", timeout=_SECONDS)
-    return datetime.fromisoformat(orjson.loads(answer.data)["ts"])
+    said = await _ask(client, f"$JS.API.STREAM.INFO.{STREAM}", {})
+    return datetime.fromisoformat(said["ts"])
 
 
 async def purge(client: Client, subject: str, upto: int | None = None) -> int:
@@ -134,8 +148,12 @@ async def purge(client: Client, subject: str, upto: int | None = None) -> int:
     query: dict[str, str | int] = {"filter": subject}
     if upto is not None:
         query["seq"] = upto + 1
-    name = f"$JS.API.STREAM.PURGE.{STREAM}"
-    said = orjson.loads((await client.request(name, orjson.dumps(query), timeout=_SECONDS)).data)
+    return int((await _ask(client, f"$JS.API.STREAM.PURGE.{STREAM}", query))["purged"])
+
+
+async def _ask(client: Client, name: str, query: dict[str, str | int]) -> dict[str, Any]:
+    answer = await client.request(name, orjson.dumps(query), timeout=_SECONDS)
+    said: dict[str, Any] = orjson.loads(answer.data)
     if "error" in said:
-        raise LogUnavailable(f"purge {subject}", str(said["error"]))
-    return int(said["purged"])
+        raise LogUnavailable(name, str(said["error"]))
+    return said

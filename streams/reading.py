@@ -89,7 +89,9 @@ async def subjects_of(client: Client, stream: str, filter_: str) -> AsyncIterato
         except NatsError as error:
             raise LogUnavailable(f"list {filter_}", repr(error)) from error
         info = orjson.loads(answer.data)
-        subjects = info.get("state", {}).get("subjects") or {}
+        if "error" in info:
+            raise LogUnavailable(f"list {filter_}", str(info["error"]))
+        subjects = info["state"].get("subjects") or {}
         for subject in subjects:
             yield subject
         offset += len(subjects)

@@ -66,7 +66,6 @@ class _Run:
 
     async def perform(self) -> None:
         """A mark takes room, and there may be none left: so whatever goes, goes first."""
-        # Before the descriptions are read: what is not described by then is young.
         written = await chunks.nuids(self._client)
         await _each(await Blobs(self._client).names(), self._look)
         # A chunk has its server's time: an admin's clock that is ahead must not make it older.
@@ -90,10 +89,15 @@ class _Run:
             self.done.removed += removed
 
     async def _lose(self, now: datetime, nuid: str) -> None:
+        """No list proves that nothing names it, since what is listed changes meanwhile."""
         newest = await chunks.newest(self._client, nuid)
-        if newest is not None and now - newest >= self._grace:
-            removed = await chunks.purge(self._client, chunks.subject(nuid))
-            self.done.uploads += bool(removed)
+        if newest is None or now - newest.at < self._grace:
+            return
+        blob = Description(self._client, newest.sha256)
+        if await blob.read() and blob.chunks.nuid == nuid:
+            return
+        removed = await chunks.purge(self._client, chunks.subject(nuid))
+        self.done.uploads += bool(removed)
 
     async def _mark(self, change: tuple[Description, datetime | None]) -> None:
         blob, at = change

@@ -19,10 +19,9 @@ from streams import chunks
 from streams.blobs import Blobs
 from streams.chunks import CHUNK_BYTES, STREAM
 from streams.content import by_digest
-from streams.description import Description
 from streams.errors import BlobMissing, LogFull
 from streams.setup import LogSettings, setup
-from streams.unused import Swept, sweep
+from streams.unused import sweep
 
 pytestmark = pytest.mark.integration
 MIB = 1024 * 1024
@@ -80,10 +79,10 @@ async def test_writer_that_finds_another_was_first_is_done(nats, monkeypatch):
     async with nats.connect("api") as api, nats.connect("worker") as worker:
         other = Blobs(worker)
 
-        async def late(client, data_):
+        async def late(client, *args):
             if client is api:
                 await other.put_all(named(data))
-            return await write(client, data_)
+            return await write(client, *args)
 
         monkeypatch.setattr(chunks, "write", late)
         await Blobs(api).put_all(named(data))
@@ -168,48 +167,6 @@ async def test_write_that_is_cancelled_leaves_no_subscription_and_its_chunks_are
         done = await sweep(admin, {*named(data), *named(b"first")}, datetime.now(UTC), NONE)
         assert (done.marked, done.removed, done.uploads) == (0, 0, 1)
         assert await blobs.bytes_of(by_digest(data)) == data
-
-
-async def test_sweep_leaves_an_upload_under_way_alone(nats, monkeypatch):
-    data, lost = os.urandom(3 * CHUNK_BYTES), os.urandom(3 * CHUNK_BYTES)
-    create, reached, go_on = Description.create, asyncio.Event(), asyncio.Event()
-    async with nats.connect("worker") as worker, nats.connect("admin") as admin:
-        await chunks.write(worker, lost)
-        between = await chunks.clock(admin)
-
-        async def late(self, written):
-            reached.set()
-            await go_on.wait()
-            return await create(self, written)
-
-        monkeypatch.setattr(Description, "create", late)
-        putting = asyncio.create_task(Blobs(worker).put_all(named(data)))
-        await reached.wait()
-        assert await uploads(admin) == 2
-        assert (await sweep(admin, set(), between, NONE)).uploads == 1
-        assert await uploads(admin) == 1
-        # However far the admin's clock is ahead: chunks have the server's time.
-        ahead = between + timedelta(days=1)
-        assert (await sweep(admin, set(), ahead, timedelta(hours=1))).uploads == 0
-        go_on.set()
-        await putting
-        assert await Blobs(worker).bytes_of(by_digest(data)) == data
-
-
-async def test_sweep_counts_what_it_does(nats):
-    """Many at once."""
-    data = {sha256: one for n in range(20) for sha256, one in named(os.urandom(n + 1)).items()}
-    async with nats.connect("api") as api, nats.connect("admin") as admin:
-        blobs = Blobs(api)
-        await blobs.put_all(data)
-        for one in range(20):
-            await chunks.write(api, bytes([one]))
-        now = datetime.now(UTC)
-        assert await sweep(admin, set(), now, NONE) == Swept(marked=20, removed=0, uploads=20)
-        later = await sweep(admin, set(list(data)[:5]), now, NONE)
-        assert later == Swept(marked=0, removed=15, uploads=0)
-        assert len(await Blobs(admin).names()) == await uploads(admin) == 5
-        assert await sweep(admin, set(), now, NONE) == Swept(marked=5, removed=0, uploads=0)
 
 
 async def test_store_without_room_says_so_at_once_and_a_sweep_makes_some(nats):
