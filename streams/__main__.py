@@ -1,4 +1,4 @@
-"""The log for who keeps it: set up, replayed, copied, archived; the servers of a cluster."""
+"""The log for who keeps it: set up, replayed, copied, archived, tidied; a cluster's servers."""
 
 from __future__ import annotations
 
@@ -64,6 +64,12 @@ async def _archive(arguments: argparse.Namespace) -> int:
     async with reached(read(NatsSettings), name="archive") as client:
         await archive(client, arguments.folder, before, arguments.period, print)
         print((await tidy(client, now)).line())
+    return 0
+
+
+async def _tidy(_arguments: argparse.Namespace) -> int:
+    async with reached(read(NatsSettings), name="tidy") as client:
+        print((await tidy(client, events.now())).line())
     return 0
 
 
@@ -176,6 +182,9 @@ def parser() -> argparse.ArgumentParser:
     archiving.add_argument(
         "--period", choices=("day", "month"), default="month", help="that a file holds (month)"
     )
+    commands.add_parser(
+        "tidy", help="remove blobs that no event names (as admin); run it twice, an hour apart"
+    )
     config = commands.add_parser(
         "config", help="print a server's configuration, with every user's rights and password"
     )
@@ -198,6 +207,7 @@ def _run(arguments: argparse.Namespace) -> int:
         "copy": _copy,
         "archive": _archive,
         "replay": _replay,
+        "tidy": _tidy,
     }
     if arguments.command == "config":
         return _config(arguments)

@@ -5,26 +5,28 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import io
 from collections.abc import Mapping
 from typing import Final
+from weakref import WeakValueDictionary
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
-from streams import description
+from streams import chunks
+from streams.chunks import STREAM, Chunks
 from streams.content import Content
-from streams.description import Description
+from streams.description import PREFIX, Description
 from streams.errors import BlobMissing, LogUnavailable
 from streams.reading import subjects_of
 
-BUCKET: Final = description.BUCKET
+BUCKET: Final = chunks.BUCKET
 #: A transfer can hang across a server's restart: nothing here waits longer than this.
 _TIMEOUT_SECONDS: Final = 60.0
 _TRIES: Final = 3
 _REST_SECONDS: Final = 0.3
+_LOOK_SECONDS: Final = 0.02
 
 
 class Blobs:
@@ -32,13 +34,14 @@ class Blobs:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._js = client.jetstream()
+        self._storing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def put_all(self, blobs: Mapping[str, bytes]) -> None:
-        """Store each under its digest, unless it is there. Raises LogUnavailable."""
+        """Store each under its digest, unless it is there. Raises LogUnavailable, LogFull."""
         for sha256, data in blobs.items():
+            one_of_us = self._storing.setdefault(sha256, asyncio.Lock())
             try:
-                async with asyncio.timeout(_TIMEOUT_SECONDS):
+                async with asyncio.timeout(_TIMEOUT_SECONDS), one_of_us:
                     await self._put(sha256, data)
             except (NatsError, JetStreamError, OSError) as error:
                 raise LogUnavailable(f"store blob {sha256}", repr(error)) from error
@@ -54,21 +57,25 @@ class Blobs:
 
     async def names(self) -> list[str]:
         """The digest of everything that was ever stored, sorted. Raises LogUnavailable."""
-        prefix = f"$O.{BUCKET}.M."
-        subjects = subjects_of(self._client, f"OBJ_{BUCKET}", f"{prefix}>")
-        coded = [subject.removeprefix(prefix) async for subject in subjects]
+        subjects = subjects_of(self._client, STREAM, f"{PREFIX}>")
+        coded = [subject.removeprefix(PREFIX) async for subject in subjects]
         return sorted(base64.urlsafe_b64decode(name).decode() for name in coded)
 
     async def _put(self, sha256: str, data: bytes) -> None:
-        """What was found unused and is wanted again must not be removed (`unused.py`)."""
+        """Another process may be first: then what it has described is there, and ours is not.
+
+        What was found unused and is wanted again must not be removed (`unused.py`).
+        """
+        written: Chunks | None = None
         while True:
             known = Description(self._client, sha256)
             if not await known.read():
-                store = await self._js.object_store(BUCKET)
-                await store.put(sha256, io.BytesIO(data))
+                written = written or await chunks.write(self._client, sha256, data)
+                if await known.create(written):
+                    return
+            elif known.unused_since is None or await known.mark(None):
                 return
-            if known.unused_since is None or await known.mark(None):
-                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _get(self, sha256: str) -> bytes:
         for _ in range(_TRIES - 1):
@@ -79,17 +86,16 @@ class Blobs:
         return await self._get_once(sha256)
 
     async def _get_once(self, sha256: str) -> bytes:
-        target = io.BytesIO()
+        known = Description(self._client, sha256)
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                store = await self._js.object_store(BUCKET)
-                # Into a file: nats-py's own way into memory copies the whole for every chunk.
-                await store.get(sha256, writeinto=target)
+                if not await known.read():
+                    raise BlobMissing(sha256, "not in the object store")
+                data = await chunks.read(self._client, known.chunks)
         except NotFoundError as error:
-            raise BlobMissing(sha256, "not in the object store") from error
+            raise BlobMissing(sha256, "the object store lacks a part of it") from error
         except (NatsError, JetStreamError, OSError) as error:
             raise LogUnavailable(f"read blob {sha256}", repr(error)) from error
-        data = target.getvalue()
         if hashlib.sha256(data).hexdigest() != sha256:
             raise BlobMissing(sha256, "the object store holds other bytes under this digest")
         return data

@@ -3,7 +3,7 @@
 StreamsError
 ├── Conflict      another event of the same submission came first: read again, decide again
 ├── LogUnavailable  no answer from the server in time: safe to repeat with the same message id
-├── LogFull       the stream is at its limit: refuse new work until an operator makes room
+├── LogFull       a stream is at its limit: refuse new work until an operator makes room
 ├── BlobMissing   an event names a blob that the object store does not hold
 ├── CopyRefused   the log can't be copied there under the same sequences
 ├── ArchiveRefused  nothing may leave the log now, or not by this command
@@ -39,11 +39,12 @@ class LogUnavailable(StreamsError):
 
 
 class LogFull(StreamsError):
-    """The stream refuses new events because it is at its limit."""
+    """The log refuses new events, or the object store new blobs, because it is at its limit."""
 
-    def __init__(self, cause: str) -> None:
-        super().__init__(f"the event log is full: {cause}")
+    def __init__(self, cause: str, stream: str) -> None:
+        super().__init__(f"stream {stream} is full: {cause}")
         self.cause = cause
+        self.stream = stream
 
 
 class BlobMissing(StreamsError):

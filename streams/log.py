@@ -21,14 +21,11 @@ from streams.errors import Conflict, LogFull, LogUnavailable
 from streams.events import AnyEvent, Event
 from streams.fold import Submission, fold_all
 from streams.reading import BROKEN, Extent, direct_get, extent
+from streams.refusals import CONFLICTS, FULL
 
 _LOGGER: Final = logging.getLogger(__name__)
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 _EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
-#: 10071: the subject has moved on. 10164: on replicas, something of it is in flight.
-_CONFLICTS: Final = frozenset({10071, 10164})
-#: Maximum messages, bytes or storage resources exceeded.
-_FULL: Final = frozenset({10023, 10077, 10047})
 _TRIES: Final = 5
 _NO_MESSAGE: Final = 10037
 _IN_FLIGHT_SECONDS: Final = 2.0
@@ -246,8 +243,8 @@ def _sequence(answer: Msg, submission_id: str, after: int) -> int:
     if error is None:
         return int(reply["seq"])
     code = error.get("err_code")
-    if code in _CONFLICTS:
+    if code in CONFLICTS:
         raise Conflict(submission_id, after)
-    if code in _FULL:
-        raise LogFull(error.get("description", str(error)))
+    if code in FULL:
+        raise LogFull(error.get("description", str(error)), reply.get("stream") or events.STREAM)
     raise LogUnavailable(f"append to {submission_id}", str(APIError(**error)))

@@ -89,7 +89,9 @@ async def subjects_of(client: Client, stream: str, filter_: str) -> AsyncIterato
         except NatsError as error:
             raise LogUnavailable(f"list {filter_}", repr(error)) from error
         info = orjson.loads(answer.data)
-        subjects = info.get("state", {}).get("subjects") or {}
+        if "error" in info:
+            raise LogUnavailable(f"list {filter_}", str(info["error"]))
+        subjects = info["state"].get("subjects") or {}
         for subject in subjects:
             yield subject
         offset += len(subjects)
@@ -120,11 +122,18 @@ async def stored(
 
 
 async def direct_get(
-    client: Client, stream: str, subject: str, start: int, seconds: float, *, batch: int = _BATCH
+    client: Client,
+    stream: str,
+    subject: str,
+    start: int,
+    seconds: float,
+    *,
+    batch: int = _BATCH,
+    max_bytes: int = _BATCH_BYTES,
 ) -> tuple[list[Stored], int]:
     """One answer: messages from `start` on, and how many more there are. Raises LogUnavailable."""
     query = orjson.dumps(
-        {"batch": batch, "max_bytes": _BATCH_BYTES, "seq": start, "next_by_subj": subject}
+        {"batch": batch, "max_bytes": max_bytes, "seq": start, "next_by_subj": subject}
     )
     what = f"read {subject} from {start}"
     inbox = client.new_inbox()

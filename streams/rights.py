@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streams import archived, blobs, events, readmodel
+from streams import archived, events, readmodel
+from streams.chunks import BUCKET, STREAM
 from streams.connection import inbox_prefix
 from streams.queues import BUILDERS, CANCELS, FALLBACK, WARMING, WORKERS, Queue
 
@@ -36,7 +37,6 @@ _INFO = tuple(
     f"$JS.API.STREAM.INFO.{stream}"
     for stream in (
         events.STREAM,
-        f"OBJ_{blobs.BUCKET}",
         f"KV_{archived.BUCKET}",
         f"KV_{readmodel.POINTER_BUCKET}",
         *(f"KV_{readmodel.bucket(generation)}" for generation in readmodel.GENERATIONS),
@@ -48,18 +48,10 @@ _READ_LOG = (
     f"$JS.API.DIRECT.GET.{events.STREAM}",
     f"$JS.API.STREAM.MSG.GET.{events.STREAM}",
 )
-_READ_BLOBS = (
-    "$JS.API.STREAM.NAMES",
-    f"$JS.API.DIRECT.GET.OBJ_{blobs.BUCKET}.>",
-    f"$JS.API.STREAM.MSG.GET.OBJ_{blobs.BUCKET}",
-    f"$JS.API.CONSUMER.CREATE.OBJ_{blobs.BUCKET}.>",
-    f"$JS.API.CONSUMER.DELETE.OBJ_{blobs.BUCKET}.>",
-    f"$JS.API.CONSUMER.CREATE.OBJ_{blobs.BUCKET}",
-    f"$JS.FC.OBJ_{blobs.BUCKET}.>",
-    f"$JS.API.CONSUMER.INFO.OBJ_{blobs.BUCKET}.>",
-)
+#: A blob's description from the stream's leader, its chunks from any replica: no consumer of them.
+_READ_BLOBS = (f"$JS.API.STREAM.MSG.GET.{STREAM}", f"$JS.API.DIRECT.GET.{STREAM}")
 #: The object store's chunks (C) and descriptions (M); the latter roll up what they replace.
-_WRITE_BLOBS = (f"$O.{blobs.BUCKET}.C.>", f"$O.{blobs.BUCKET}.M.>")
+_WRITE_BLOBS = (f"$O.{BUCKET}.C.*", f"$O.{BUCKET}.M.*")
 _READ_MODEL = tuple(
     f"$JS.API.{call}.KV_{name}{tail}"
     for name in (archived.BUCKET, *readmodel.BUCKETS)

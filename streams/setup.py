@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -23,10 +23,10 @@ from nats.js.api import (
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, BadRequestError, BucketNotFoundError, NotFoundError
 from nats.js.errors import Error as JetStreamError
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from streams import archived, blobs, events, readmodel
+from streams import archived, chunks, events, readmodel
 from streams.errors import LogUnavailable
 from streams.queues import QUEUES
 
@@ -52,11 +52,24 @@ class LogSettings(BaseSettings):
         default=-1,
         description="The log refuses new events above this size; -1: as large as the disk.",
     )
+    blobs_max_bytes: int = Field(
+        default=-1,
+        ge=-1,
+        description="The same for the store of large bodies, which has a bound of its own.",
+    )
     keep_days: int = Field(
         default=0,
         ge=0,
-        description="Days before `python -m streams archive` may take events out; 0: never.",
+        description="Days before `.venv/bin/python -m streams archive` may take events out;"
+        " 0: never.",
     )
+
+    @field_validator("replicas")
+    @classmethod
+    def _odd(cls, given: int) -> int:
+        if given % 2 == 0:
+            raise ValueError("1, 3 or 5: one more copy than an odd number bears no more losses")
+        return given
 
 
 def stream_config(settings: LogSettings) -> StreamConfig:
@@ -140,8 +153,8 @@ async def _make(js: JetStreamContext, settings: LogSettings) -> None:
         await _bucket(js, name, replicas)
     await _object_store(js, replicas)
     for name in (archived.BUCKET, *readmodel.BUCKETS):
-        await _replicated(js, f"KV_{name}", replicas)
-    await _replicated(js, f"OBJ_{blobs.BUCKET}", replicas)
+        await _updated(js, f"KV_{name}", num_replicas=replicas)
+    await _updated(js, chunks.STREAM, num_replicas=replicas, max_bytes=settings.blobs_max_bytes)
 
 
 async def _consumer(js: JetStreamContext, name: str, config: ConsumerConfig) -> None:
@@ -183,18 +196,18 @@ async def _bucket(js: JetStreamContext, name: str, replicas: int) -> None:
 
 async def _object_store(js: JetStreamContext, replicas: int) -> None:
     try:
-        await js.object_store(blobs.BUCKET)
+        await js.object_store(chunks.BUCKET)
     except (BucketNotFoundError, NotFoundError):
         try:
             await js.create_object_store(
-                blobs.BUCKET, ObjectStoreConfig(bucket=blobs.BUCKET, replicas=replicas)
+                chunks.BUCKET, ObjectStoreConfig(bucket=chunks.BUCKET, replicas=replicas)
             )
         except BadRequestError as error:  # another set-up was first
-            _LOGGER.info("object store %s: %s", blobs.BUCKET, error)
+            _LOGGER.info("object store %s: %s", chunks.BUCKET, error)
 
 
-async def _replicated(js: JetStreamContext, stream: str, replicas: int) -> None:
-    """As many copies as the log has."""
+async def _updated(js: JetStreamContext, stream: str, **wanted: Any) -> None:
+    """Its settings as they are wanted now. What is there stays, also above a lower `max_bytes`."""
     config = (await js.stream_info(stream)).config
-    if config.num_replicas != replicas:
-        await js.update_stream(replace(config, num_replicas=replicas))
+    if any(getattr(config, name) != value for name, value in wanted.items()):
+        await js.update_stream(replace(config, **wanted))

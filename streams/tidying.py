@@ -21,7 +21,7 @@ from streams.events import DepsBuilt, decode
 from streams.reading import Extent, extent
 from streams.readmodel import GENERATIONS, Built, Generation, ReadModel, where
 from streams.transfer import every
-from streams.unused import GRACE, sweep
+from streams.unused import GRACE, Swept, sweep
 
 _AT_ONCE: Final = 32
 
@@ -32,13 +32,13 @@ class Tidied:
 
     entries: int = 0
     environments: int = 0
-    marked: int = 0
-    removed: int = 0
+    blobs: Swept = field(default_factory=Swept)
 
     def line(self) -> str:
         return (
             f"read model: {self.entries} submissions and {self.environments} environments less; "
-            f"blobs: {self.removed} removed, {self.marked} found unused (removed at a later run)"
+            f"blobs: {self.blobs.removed} removed, {self.blobs.marked} found unused (removed at a "
+            f"later run), {self.blobs.uploads} unfinished uploads removed"
         )
 
 
@@ -60,7 +60,7 @@ async def tidy(client: Client, now: datetime, grace: timedelta = GRACE) -> Tidie
         generation = await ReadModel(client).generation(name)
         done.entries += await _submissions(client, generation, archived, held.first)
         done.environments += await _environments(client, generation, rest.built, held.first)
-    done.marked, done.removed = await sweep(client, rest.named, now, grace)
+    done.blobs = await sweep(client, rest.named, now, grace)
     return done
 
 

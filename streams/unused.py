@@ -4,52 +4,118 @@ Whoever stores a blob first looks whether it is there, and says only then which 
 what looks unused now may be named in a moment. A mark is taken back by whoever stores the same
 bytes again, each change is made only over the description that was read, and what is still marked
 and unnamed after an hour is removed.
+
+Chunks that no description names are of an upload that is under way, was cut short, or found that
+another was first. None takes longer than a minute, so they go when the newest is an hour old.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
+from streams import chunks
 from streams.blobs import Blobs
 from streams.description import Description
 from streams.errors import LogUnavailable
 
 #: Far above what lies between a look and the event that names the blob.
 GRACE: Final = timedelta(hours=1)
+_AT_ONCE: Final = 16
+_Item = TypeVar("_Item")
 
 
-async def sweep(
-    client: Client, named: set[str], now: datetime, grace: timedelta = GRACE
-) -> tuple[int, int]:
-    """How many blobs were marked, and how many removed. `named`: by the events of the log."""
-    marked = removed = 0
-    slots = asyncio.Semaphore(16)
+@dataclass(slots=True)
+class Swept:
+    """How many blobs were marked, how many removed, and how many uploads that nothing names."""
 
-    async def one(sha256: str) -> None:
-        nonlocal marked, removed
+    marked: int = 0
+    removed: int = 0
+    uploads: int = 0
+
+
+async def sweep(client: Client, named: set[str], now: datetime, grace: timedelta = GRACE) -> Swept:
+    """`named`: by the events of the log. Raises LogUnavailable, LogFull."""
+    run = _Run(client, named, now, grace)
+    try:
+        await run.perform()
+    except (NatsError, JetStreamError, OSError) as error:
+        raise LogUnavailable("look for unused blobs", repr(error)) from error
+    return run.done
+
+
+class _Run:
+    """One sweep. It counts after what it awaits: `+=` reads the sum first, and others add to it."""
+
+    def __init__(self, client: Client, named: set[str], now: datetime, grace: timedelta) -> None:
+        self._client = client
+        self._named = named
+        self._now = now
+        self._grace = grace
+        self._described: set[str] = set()
+        self._changes: list[tuple[Description, datetime | None]] = []
+        self.done = Swept()
+
+    async def perform(self) -> None:
+        """A mark takes room, and there may be none left: so whatever goes, goes first."""
+        written = await chunks.nuids(self._client)
+        await _each(await Blobs(self._client).names(), self._look)
+        # A chunk has its server's time: an admin's clock that is ahead must not make it older.
+        now = min(self._now, await chunks.clock(self._client))
+        await _each(written - self._described, partial(self._lose, now))
+        await _each(self._changes, self._mark)
+
+    async def _look(self, sha256: str) -> None:
+        blob = Description(self._client, sha256)
+        if not await blob.read():
+            return
+        self._described.add(blob.chunks.nuid)
+        since = blob.unused_since
+        if sha256 in self._named:
+            if since is not None:
+                self._changes.append((blob, None))
+        elif since is None:
+            self._changes.append((blob, self._now))
+        elif self._now - since >= self._grace:
+            removed = await blob.remove()
+            self.done.removed += removed
+
+    async def _lose(self, now: datetime, nuid: str) -> None:
+        """No list proves that nothing names it, since what is listed changes meanwhile."""
+        newest = await chunks.newest(self._client, nuid)
+        if newest is None or now - newest.at < self._grace:
+            return
+        blob = Description(self._client, newest.sha256)
+        if await blob.read() and blob.chunks.nuid == nuid:
+            return
+        removed = await chunks.purge(self._client, chunks.subject(nuid))
+        self.done.uploads += bool(removed)
+
+    async def _mark(self, change: tuple[Description, datetime | None]) -> None:
+        blob, at = change
+        marked = await blob.mark(at)
+        self.done.marked += marked and at is not None
+
+
+async def _each(items: Iterable[_Item], work: Callable[[_Item], Awaitable[None]]) -> None:
+    """Some at once. Raises the first error, when those that had begun are done or cancelled."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(item: _Item) -> None:
         async with slots:
-            blob = Description(client, sha256)
-            if not await blob.read():
-                return
-            since = blob.unused_since
-            if sha256 in named:
-                if since is not None:
-                    await blob.mark(None)
-            elif since is None:
-                marked += await blob.mark(now)
-            elif now - since >= grace:
-                removed += await blob.remove()
+            await work(item)
 
     try:
         async with asyncio.TaskGroup() as group:
-            for sha256 in await Blobs(client).names():
-                group.create_task(one(sha256))
-    except* (NatsError, JetStreamError, OSError) as errors:
-        raise LogUnavailable("look for unused blobs", repr(errors.exceptions[0])) from errors
-    return marked, removed
+            for item in items:
+                group.create_task(one(item))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors

@@ -11,6 +11,7 @@ from egress.settings import NetworkSettings
 from streams.__main__ import main
 from streams.connection import NatsSettings
 from streams.settings import WRONG_SETTING, read
+from streams.setup import LogSettings
 from worker.settings import WorkerSettings
 
 INTEGER = "Input should be a valid integer, unable to parse string as an integer"
@@ -28,6 +29,12 @@ FORM = "host, host:port or host:port:address, where a host may be *.domain"
             f"'https://bad.example' is not {FORM} (it is 'https://bad.example')",
         ),
         (WorkerSettings, "SANDSTREAM_RUNNER_IMAGE", None, "Field required"),
+        (
+            LogSettings,
+            "SANDSTREAM_REPLICAS",
+            "4",
+            "1, 3 or 5: one more copy than an odd number bears no more losses (it is '4')",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_on_a_line(monkeypatch, model, variable, given, words):
@@ -56,6 +63,7 @@ def test_what_is_right_is_read(monkeypatch):
         ("archive --folder .", "KEEP_DAYS"),
         ("archive --folder .", "JETSTREAM_TIMEOUT_SECONDS"),
         ("replay", "JETSTREAM_TIMEOUT_SECONDS"),
+        ("tidy", "JETSTREAM_TIMEOUT_SECONDS"),
     ],
 )
 def test_a_command_of_the_log_says_it_too(monkeypatch, command, variable):

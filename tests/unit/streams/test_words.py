@@ -118,6 +118,19 @@ def test_nobody_may_say_what_is_not_in_the_vocabulary():
         assert not any(right in (">", "$JS.>", "$JS.API.>") for right in user.publish)
 
 
+def test_blobs_are_read_and_written_with_four_rights_and_no_consumer():
+    read = {"$JS.API.STREAM.MSG.GET.OBJ_blobs", "$JS.API.DIRECT.GET.OBJ_blobs"}
+    write = {"$O.blobs.C.*", "$O.blobs.M.*"}
+    found = {user.name: {right for right in user.publish if "blobs" in right} for user in USERS}
+    assert found == {
+        "api": read | write,
+        "builder": read | write,
+        "worker": read | write,
+        "projector": set(),
+        "auditor": read,
+    }
+
+
 def test_the_queues_take_exactly_what_design_says():
     assert BUILDERS.filters == FALLBACK.filters == ("submissions.*.deps-queued",)
     assert WARMING.filters == ("environments.*.deps-queued",)
