@@ -47,7 +47,11 @@ async def main() -> None:
             publisher.soon(record.path)
     builder = Nix(places, settings.store, groups, shared, reached)
     shells = Shells(builder, catalogue)
-    besides = [publisher.serve(), *collecting(settings, sharing, shared, catalogue)]
+    besides = [
+        publisher.serve(),
+        *collecting(settings, sharing, shared, catalogue),
+        *(aside.serve() for aside in (places.aside, shared.aside)),
+    ]
     await serve(settings, shared, catalogue, shells, besides)
 
 
