@@ -45,7 +45,11 @@ async def main() -> None:
     publisher.resume(record.path for record, _ in catalogue.used())
     builder = Nix(places, settings.store, groups, shared, reached)
     shells = Shells(builder, catalogue)
-    besides = [publisher.serve(), *collecting(settings, sharing, shared, catalogue)]
+    besides = [
+        publisher.serve(),
+        *collecting(settings, sharing, shared, catalogue),
+        *(aside.serve() for aside in (places.aside, shared.aside)),
+    ]
     await serve(settings, shared, catalogue, shells, besides)
 
 

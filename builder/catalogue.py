@@ -71,7 +71,7 @@ class Catalogue:
         record = self._known.get(id_) or self._read(id_)
         if record is None:
             return None
-        if not os.path.lexists(self._roots / id_) or not Path(record.path).exists():
+        if not os.path.lexists(self._roots / id_) or not os.path.lexists(record.path):
             _LOGGER.warning("environment %s is gone from the store; building it again", id_)
             self._known.pop(id_, None)
             return None
@@ -133,7 +133,8 @@ class Catalogue:
         except (orjson.JSONDecodeError, TypeError, KeyError) as error:
             _LOGGER.warning("record of environment %s: %r; building it again", id_, error)
             return None
-        if not all(Path(path).exists() for path in record.closure):
+        # a path may be a link that leads nowhere, and is there all the same
+        if not all(os.path.lexists(path) for path in record.closure):
             return None
         self._known[id_] = record
         return record

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from builder.written import Written, builds
 from init import cgroups, nix, stoppable
 from init.frames import Delegated, DependenciesDone
 from init.jail import Jail
@@ -90,25 +91,6 @@ def cpu_beside(daemon: Daemon) -> float:
     return cgroups.cpu_seconds(daemon.delegated.version, text)
 
 
-def builds(cgroup_procs: Path) -> dict[int, str]:
-    """Processes of this job's builds, each with the folder where its output is made.
-
-    Nix gives a build a root below the store (`<derivation>.drv.chroot`), whose files no scratch
-    folder shows.
-    """
-    found = {}
-    for pid in cgroup_procs.read_text().split():
-        try:
-            lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            _, _, _, root, mounted_on, *_ = line.split(" ")
-            if mounted_on == "/" and ".drv.chroot" in root:
-                found[int(pid)] = root[root.index("/store/") + len("/store/") :]
-    return found
-
-
 def limit_files(cgroup_procs: Path, most: int, limited: set[int]) -> None:
     """Give builds the limit of files' sizes that their daemon can't have; what they start has it.
 
@@ -119,7 +101,7 @@ def limit_files(cgroup_procs: Path, most: int, limited: set[int]) -> None:
     limited &= known
     if limited == known:
         return
-    for pid in builds(cgroup_procs).keys() - limited:
+    for pid in builds(known - limited):
         with suppress(ProcessLookupError):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
             limited.add(pid)
@@ -128,13 +110,7 @@ def limit_files(cgroup_procs: Path, most: int, limited: set[int]) -> None:
 def main() -> None:
     daemon = told(sys.argv[1])
     procs = Path(daemon.cgroups, daemon.delegated.folders["pids"], daemon.name, "cgroup.procs")
-    sizes: dict[str, int] = {}
     limited: set[int] = set()
-
-    def used() -> int:
-        for name in set(builds(procs).values()):
-            sizes[name] = max(stoppable.size_of(f"{daemon.store}/store/{name}"), sizes.get(name, 0))
-        return stoppable.size_of(daemon.scratch) + sum(sizes.values())
 
     def spent() -> bool:
         if daemon.file_size_bytes < daemon.limits.file_size_bytes:
@@ -151,7 +127,7 @@ def main() -> None:
         stop_fd=0,
         stop_when=spent,
         cgroups=daemon.cgroups,
-        used=used,
+        used=Written(daemon.scratch, daemon.store, str(procs), daemon.limits.disk_bytes),
     )
     sys.stdout.buffer.write(encode(DependenciesDone(report)))
 

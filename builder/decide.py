@@ -102,6 +102,8 @@ def left(
         return Outcome.WALL_TIME_LIMIT
     if cpu <= 0 or fetch.outcome is Outcome.CPU_TIME_LIMIT:
         return Outcome.CPU_TIME_LIMIT
+    if fetch.outcome is Outcome.DISK_LIMIT:
+        return Outcome.DISK_LIMIT
     return replace(limits, wall_seconds=wall, cpu_seconds=cpu)
 
 

@@ -1,15 +1,21 @@
-"""What one job owns on disk, and the clearing of what an earlier life of ours left."""
+"""What one job owns on disk, and the clearing of what an earlier life of ours left.
+
+Builds wrote these trees, so removing one may take long or fail. It takes place in a thread, and
+what can't be removed is told in the log and stops nobody.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from builder.aside import Aside, removed
+from builder.shared import Shared
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -48,25 +54,35 @@ class Places:
     def scratch(self) -> Path:
         return self.state / "scratch"
 
-    @contextmanager
-    def job(self, name: str) -> Iterator[JobFolders]:
-        """The folders of one job; removed with whatever is in them."""
+    @property
+    def aside(self) -> Aside:
+        """For scratch folders that an earlier life left."""
+        return Aside(self.state / "removing")
+
+    @asynccontextmanager
+    async def job(self, name: str) -> AsyncIterator[JobFolders]:
+        """The folders of one job; removed with whatever is in them.
+
+        The job waits for that: who writes more than can be removed meanwhile fills the disk.
+        """
         job = JobFolders(name, self.jobs / name, self.scratch / name)
         try:
             job.folder.mkdir(mode=0o755)
             job.scratch.mkdir(mode=0o700)
             yield job
         finally:
-            remove(job.folder)
-            remove(job.scratch)
+            # goes on when we are cancelled; what it has not reached by our end the next life will
+            await asyncio.shield(asyncio.to_thread(removed, job.folder, job.scratch))
 
     def clear(self, cgroups: set[str]) -> None:
-        """Make the folders and remove what a life of ours that was killed has left."""
-        for folder in (self.jobs, self.scratch):
+        """Make the folders, and put out of the way what a life of ours that was killed left."""
+        aside = self.aside
+        for folder in (self.jobs, self.scratch, aside.folder):
             folder.mkdir(parents=True, exist_ok=True)
-            for left in folder.iterdir():
-                _LOGGER.warning("removing %s, which an earlier builder left", left)
-                remove(left)
+        removed(*self.jobs.iterdir())  # sockets: no build sees this folder
+        for left in self.scratch.iterdir():
+            _LOGGER.warning("removing %s, which an earlier builder left", left)
+            aside.put(left)
         for name in cgroups:
             for left in sorted((self.cgroups / name).glob("*/"), reverse=True):
                 try:
@@ -75,22 +91,13 @@ class Places:
                     _LOGGER.warning("cgroup %s, which an earlier builder left: %s", left, error)
 
 
-def remove_roots(store: Path) -> None:
-    """Remove the roots of builds that were killed; only while no build runs.
+def put_roots_aside(shared: Shared, store: Path, aside: Aside) -> bool:
+    """Put away the roots of builds that were killed; False when a builder of this store has a job.
 
-    Nix would, but not before it builds the very same derivation again.
+    Nix would, but not before it builds the very same derivation again. Blocks.
     """
-    for left in (store / "store").glob("*.drv.chroot"):
-        remove(left)
-
-
-def remove(folder: Path) -> None:
-    """Remove a tree that builds wrote: they may have taken the right to write from folders."""
-    if folder.is_symlink() or not folder.is_dir():
-        folder.unlink(missing_ok=True)
-        return
-    for path, folders, _ in os.walk(folder):
-        for below in (Path(path, name) for name in folders):
-            if not below.is_symlink():
-                below.chmod(0o700)
-    shutil.rmtree(folder)
+    with shared.no_job() as nobody:
+        if nobody:
+            for left in (store / "store").glob("*.drv.chroot"):
+                aside.put(left)
+    return nobody

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from builder.daemon import Daemon
 from builder.errors import DaemonFailed
+from init.cgroups import StageCgroup
 from init.frames import DependenciesDone, Report
 from init.wire import Decoder
 
+_LOGGER: Final = logging.getLogger(__name__)
 _STOP_SECONDS: Final = 20.0
 
 
@@ -58,6 +61,27 @@ async def keeper(told: Daemon) -> AsyncIterator[Keeper]:
         elif not report.cancelled():
             report.exception()
         await process.wait()
+        await asyncio.shield(asyncio.to_thread(_emptied, told))
+
+
+def _emptied(told: Daemon) -> None:
+    """End what a keeper that could not end it has left in the job's cgroup. Blocks."""
+    group = StageCgroup(
+        told.delegated,
+        told.name,
+        memory_bytes=told.limits.memory_bytes,
+        processes=told.limits.processes,
+        mount=told.cgroups,
+    )
+    try:
+        with ExitStack() as left:
+            left.push(group)
+    except FileNotFoundError:
+        return  # the keeper has done all that
+    except OSError as error:
+        _LOGGER.error("job %s: its cgroup is not empty: %s", told.name, error)  # noqa: TRY400
+    else:
+        _LOGGER.warning("job %s: its keeper died; ended what it had kept", told.name)
 
 
 @contextmanager

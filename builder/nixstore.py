@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sqlite3
+import stat
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from builder.errors import StoreFailed
-from init import nix
+from init import folders, nix
 from streams.environments import StorePath
 
 _STORE_SECONDS: Final = 60.0
@@ -86,8 +86,8 @@ def largest_file(path: Path) -> int:
     """Bytes of the largest file at or below a store path; 0 where there is none."""
     if not path.is_dir() or path.is_symlink():
         return path.lstat().st_size
-    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return max((file.lstat().st_size for file in files), default=0)
+    found = folders.walk(str(path))
+    return max((one.st_size for one in found if not stat.S_ISDIR(one.st_mode)), default=0)
 
 
 async def closure(path: str) -> list[str]:

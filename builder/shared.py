@@ -4,6 +4,7 @@ All of it lies beside the store, below `var/sandstream`. That a store is in use 
 the words of `streams/hoststore.py`, as workers say it too; here is what concerns builders alone.
 
 `published/…`  what was copied to which cache (`builder/publish.py`).
+`removing`  what killed builds left below the store; any builder removes it.
 `leases/…`  who builds an environment; others wait, and find it in the catalogue. Named by the
             first digits of its id, so that their number has an end; two that share one take turns.
 """
@@ -17,6 +18,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
+from builder.aside import Aside
 from streams.hoststore import InUse, environments, locked, taken
 
 _LEASE_DIGITS: Final = 4
@@ -31,12 +33,13 @@ class Shared:
         self.environments = environments(store)
         self.roots = store / "var/nix/gcroots/sandstream"
         self.published = folder / "published"
+        self.aside = Aside(folder / "removing")
         self._leases = folder / "leases"
         self._collector = store / "var/nix/gc.lock"
 
     def make(self) -> None:
         self._in_use.make()
-        for folder in (self.environments, self.roots, self._leases):
+        for folder in (self.environments, self.roots, self._leases, self.aside.folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     @asynccontextmanager

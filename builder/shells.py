@@ -20,7 +20,7 @@ from builder.builds import Built, Order
 from builder.catalogue import Catalogue, Record
 from builder.daemon import Daemon
 from builder.errors import DaemonFailed, StoreFailed
-from builder.jobs import JobFolders, Places, remove_roots
+from builder.jobs import JobFolders, Places, put_roots_aside
 from builder.keeper import Keeper, keeper, stopped_with
 from builder.shared import Shared
 from egress.proxy import serving
@@ -79,10 +79,9 @@ class Shells:
     async def build(self, order: Order, stop: asyncio.Event) -> Built:
         """The environment, or the report of why there is none. Raises BuilderError."""
         if self._killed:
-            with self._shared.no_job() as nobody:
-                if nobody:
-                    remove_roots(self._store)
-                    self._killed = False
+            # in one call, so that the lock is held for as long as it goes on, cancelled or not
+            aside = (self._shared, self._store, self._shared.aside)
+            self._killed = not await asyncio.to_thread(put_roots_aside, *aside)
         built = None
         try:
             async with self._shared.used():
@@ -95,17 +94,17 @@ class Shells:
         began = time.monotonic()
         name = f"{order.environment_id}-{next(self._number)}"
         _LOGGER.info("environment %s: building it", order.environment_id)
-        with self._places.job(name) as job:
-            async with (
-                serving(job.proxy, self._network.allowed, f"environment {order.environment_id}"),
-                keeper(self._daemon(job, order)) as kept,
-            ):
-                ready = await self._ready(kept, job)
-                if not ready:
-                    return Built(await self._ended(kept, order))
-                with stopped_with(kept, stop) as ending:
-                    done = await self._evaluations(job, order, ending)
-                builds = await kept.stop()
+        async with (
+            self._places.job(name) as job,
+            serving(job.proxy, self._network.allowed, f"environment {order.environment_id}"),
+            keeper(self._daemon(job, order)) as kept,
+        ):
+            ready = await self._ready(kept, job)
+            if not ready:
+                return Built(await self._ended(kept, order))
+            with stopped_with(kept, stop) as ending:
+                done = await self._evaluations(job, order, ending)
+            builds = await kept.stop()
         report = decide.together(done.report, builds, order.limits)
         seconds = time.monotonic() - began
         if (why := _our_fault(report, builds)) is not None:

@@ -6,7 +6,7 @@ store's database what is there, and builds the rest as a plain local store. Comp
 find the whole closure in `/nix/store`, whichever layer it is in. All of it goes with the container.
 """
 
-# ruff: noqa: PTH101, PTH102, PTH104, PTH123 - pathlib costs milliseconds to import
+# ruff: noqa: PTH101, PTH102, PTH104, PTH116, PTH123 - pathlib costs milliseconds to import
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from init import namespaces, nix, nix_answer, stoppable, tree
+from init import disk, namespaces, nix, nix_answer, stoppable, tree
 from init.limits import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from init.box import Box
     from init.frames import DependenciesDone, Job, Report
     from init.limits import StageLimits
 
+#: Of the stage's cgroup.
+_NAME: Final = "dependencies"
 #: Below the box's scratch folder. `db` is the worker's: `db.sqlite` and `schema`.
 _SNAPSHOT: Final = "db"
 #: The worker's as well, where a build may reach anything: the socket of its proxy, and a
@@ -102,12 +106,26 @@ def _build(box: Box, limits: StageLimits) -> Report:
     )
     return stoppable.run(
         box.delegated,
-        "dependencies",
+        _NAME,
         jail,
         replace(limits, stdout_bytes=nix.MAX_OUTPUT_BYTES),
         cgroups=box.cgroups,
-        used=lambda: stoppable.size_of(f"{folder}/{_UPPER}", f"{folder}/{_BUILDS}"),
+        used=_measured(box, limits.disk_bytes),
     )
+
+
+def _measured(box: Box, limit: int) -> stoppable.Used:
+    """What Nix and its builds have written, files included that have no name any more."""
+    written = [f"{box.scratch}/{name}" for name in (_UPPER, _BUILDS)]
+    procs = f"{box.cgroups}/{box.delegated.folders['pids']}/{_NAME}/cgroup.procs"
+    # a file that was opened through the overlay says that it lies there
+    devices = {os.stat(folder).st_dev for folder in (*written, nix.STORE)}
+
+    def used(ended: Callable[[], bool]) -> int:
+        named = sum(disk.size_of(folder, limit, ended) for folder in written)
+        return named + disk.size_of_nameless(procs, devices, ended)
+
+    return used
 
 
 def _reached(folder: str) -> dict[str, str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import selectors
@@ -37,6 +38,9 @@ _SHORTEST_DISK_TICK: Final = 0.001
 #: Faster than any program writes to a tmpfs.
 _DISK_BYTES_PER_SECOND: Final = 4 * 1024**3
 _CPUS: Final = len(os.sched_getaffinity(0))
+_PR_SET_PDEATHSIG: Final = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +68,17 @@ def run(
     """Run `argv` in `cgroup` and return when nothing of it is alive any more.
 
     It is ended early when it meets a limit; which one is judged later, from the figures. The
-    fuller the disk by `disk_free`, in bytes, the more often `disk_is_full` is asked.
+    fuller the disk by `disk_free`, in bytes, the more often `disk_is_full` is asked. The program
+    dies with the thread that calls this, so that nothing runs whose limits nobody watches.
     """
     source = fixed(stdin)
     pipes = [pipe() for _ in range(4)]
     readers, writers = zip(*pipes, strict=True)
     start = time.monotonic()
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _child(argv, limits, cgroup, (source, *writers))
+        _child(argv, limits, cgroup, (source, *writers), parent)
     for fd in (source, *writers):
         os.close(fd)
     sinks = [
@@ -154,19 +160,28 @@ def _watch(
         os.close(pidfd)
 
 
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this fresh child as soon as the thread that made it is gone."""
+    if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:  # it was, before we could ask for that
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _write(path: str, text: str) -> None:
     with open(path, "w", encoding="ascii") as file:
         file.write(text)
 
 
 def _child(
-    argv: list[str], limits: StageLimits, cgroup: StageCgroup, fds: tuple[int, ...]
+    argv: list[str], limits: StageLimits, cgroup: StageCgroup, fds: tuple[int, ...], parent: int
 ) -> NoReturn:
     # 1 and not 0: where the host pipes cores into a program of its own, 0 would not stop it
     core = min(1, resource.getrlimit(resource.RLIMIT_CORE)[1])
     try:
         for target, fd in enumerate(fds):
             os.dup2(fd, target)
+        _die_with(parent)
         cgroup.attach()
         for kind, soft, hard in (
             (resource.RLIMIT_FSIZE, limits.file_size_bytes, limits.file_size_bytes),

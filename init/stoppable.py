@@ -7,14 +7,15 @@ is removed instead.
 
 from __future__ import annotations
 
-import os
 import select
-import time
+import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from init import stage
 from init.box import Box
+from init.disk import TooMuchError
+from init.folders import UnreadableError
 from init.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -25,8 +26,14 @@ if TYPE_CHECKING:
     from init.jail import Jail
     from init.limits import StageLimits
 
+    #: Bytes that count against `disk_bytes`; told when nobody needs them any more. Raises
+    #: TooMuchError and UnreadableError.
+    Used = Callable[[Callable[[], bool]], int]
+
 #: Measuring a tree costs a walk over it.
 _MEASURE_SECONDS: Final = 1.0
+#: So often in a row a tree can't be measured before that is taken for its intention.
+_TRIES: Final = 3
 #: How a program can end that has met no limit.
 _UNLIMITED: Final = frozenset({Outcome.SIGNALLED, Outcome.NONZERO_EXIT, Outcome.OK})
 
@@ -43,6 +50,52 @@ class _Group(Box):
         return group
 
 
+class _Meter:
+    """Measures a disk again and again, in a thread of its own: of many files that takes seconds.
+
+    `full` once there is more than the limit, or what can't be measured: a tree that moves about
+    may be so now and then, but not every time.
+    """
+
+    def __init__(self, used: Used, limit: int) -> None:
+        self._used = used
+        self._limit = limit
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="meter")
+        self._broken: BaseException | None = None
+        self._full = False
+
+    def full(self) -> bool:
+        """Whether it was seen full. Raises what measuring has raised."""
+        if self._thread.ident is None and not self._ended.is_set():
+            self._thread.start()  # not before the program's process was forked off
+        if self._broken is not None:
+            raise self._broken
+        return self._full
+
+    def end(self) -> None:
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._full and not self._ended.wait(_MEASURE_SECONDS):
+                self._full = self._measured()
+        except BaseException as error:  # noqa: BLE001 - raised where somebody hears it
+            self._broken = error
+
+    def _measured(self) -> bool:
+        for _ in range(_TRIES):
+            try:
+                return self._used(self._ended.is_set) > self._limit
+            except TooMuchError:
+                return True
+            except UnreadableError:
+                continue
+        return True
+
+
 class _Watch:
     """Looks at the descriptor and the disk whenever the stage's clocks are looked at."""
 
@@ -50,18 +103,15 @@ class _Watch:
         self,
         group: _Group,
         stop_fd: int | None,
-        limit: int,
-        used: Callable[[], int] | None,
         stop_when: Callable[[], bool],
+        meter: _Meter | None,
     ) -> None:
         self._group = group
         self._stop_when = stop_when
         self._poll = select.poll()
         if stop_fd is not None:
             self._poll.register(stop_fd, select.POLLIN | select.POLLHUP)
-        self._limit = limit
-        self._used = used
-        self._measure_at = time.monotonic() + _MEASURE_SECONDS
+        self._meter = meter
         self.stopped = False
         self.full = False
 
@@ -70,9 +120,8 @@ class _Watch:
         if not self.stopped and (self._poll.poll(0) or self._stop_when()):
             self.stopped = True
             self._group.made[-1].kill()
-        if self._used is not None and not self.full and time.monotonic() >= self._measure_at:
-            self.full = self._used() > self._limit
-            self._measure_at = time.monotonic() + _MEASURE_SECONDS
+        if self._meter is not None and not self.full:
+            self.full = self._meter.full()
             if self.full:
                 self._group.made[-1].kill()
         return self.full
@@ -86,34 +135,22 @@ def run(
     *,
     cgroups: str,
     stop_fd: int | None = None,
-    used: Callable[[], int] | None = None,
+    used: Used | None = None,
     stop_when: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Run `jail` until it ends, meets a limit, is to stop, or `stop_fd` can be read or has ended.
 
     A stopped one is reported as `cancelled`, with what it had written so far, unless it had met a
-    limit. `used` measures the bytes that count against `disk_bytes`.
+    limit. `used` measures what counts against `disk_bytes`, in a thread of its own.
     """
     group = _Group(delegated, cgroups=cgroups)
-    watch = _Watch(group, stop_fd, limits.disk_bytes, used, stop_when)
-    report = stage.run(group, name, jail, limits, disk_is_full=watch)
+    meter = None if used is None else _Meter(used, limits.disk_bytes)
+    watch = _Watch(group, stop_fd, stop_when, meter)
+    try:
+        report = stage.run(group, name, jail, limits, disk_is_full=watch)
+    finally:
+        if meter is not None:
+            meter.end()
     if watch.stopped and report.outcome in _UNLIMITED:
         return replace(report, outcome=Outcome.CANCELLED, message=None)
     return report
-
-
-def size_of(*folders: str) -> int:
-    """Bytes below these folders, of trees that may change meanwhile.
-
-    Of a sparse file the larger figure: a copy of it has no holes.
-    """
-    total = 0
-    for folder in folders:
-        for path, _, files in os.walk(folder, onerror=None):
-            for name in files:
-                try:
-                    status = os.lstat(f"{path}/{name}")
-                    total += max(status.st_blocks * 512, status.st_size)
-                except OSError:
-                    continue
-    return total

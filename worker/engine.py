@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import secrets
-import shutil
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -24,6 +23,7 @@ import aiohttp
 from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
+from init import folders
 from worker import cgroups
 from worker.container import Container
 from worker.errors import ContainerFailed, EngineSilent, LeftBehind
@@ -88,7 +88,7 @@ class Engine:
         await asyncio.gather(*(self._remove(handle.id[:12], handle) for handle in found))
         for folder in self._plan.scratch.iterdir():
             if folder.name not in self._own:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+                await asyncio.to_thread(_remove_tree, folder)
         return len(found)
 
     @asynccontextmanager
@@ -99,7 +99,7 @@ class Engine:
             os.chown(folder, uid, uid)
             yield folder
         finally:
-            await _surely(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+            await _surely(asyncio.to_thread(_remove_tree, folder))
 
     @asynccontextmanager
     async def _created(self, name: str, uid: int) -> AsyncIterator[DockerContainer]:
@@ -170,6 +170,14 @@ async def engine(socket: Path, plan: Plan) -> AsyncIterator[Engine]:
             yield Engine(docker, replace(plan, apparmor=apparmor), socket)
         finally:
             await docker.close()
+
+
+def _remove_tree(folder: Path) -> None:
+    """What a submission wrote; where it can't all go, that is told and stops nobody."""
+    try:
+        folders.remove(str(folder))
+    except OSError as error:
+        _LOGGER.warning("%s can't be removed: %s", folder, error)
 
 
 def _apparmor_profile() -> str:

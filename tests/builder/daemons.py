@@ -19,3 +19,30 @@ def daemons(container: str) -> list[int]:
                 fields = (process / "stat").read_text().rpartition(")")[2].split()
                 parents[int(process.name)] = int(fields[1])
     return sorted(pid for pid, parent in parents.items() if parents.get(parent) not in parents)
+
+
+def keepers(container: str) -> list[int]:
+    """Pids of the keepers of this container's jobs."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            told = b"\0builder.daemon\0" in (process / "cmdline").read_bytes()
+            if told and container in (process / "cgroup").read_text():
+                found.append(int(process.name))
+    return found
+
+
+def members(keeper: int) -> list[int]:
+    """Pids of all that a keeper has started, and what that has."""
+    found: list[int] = []
+    fresh = [keeper]
+    while fresh:
+        found += fresh
+        fresh = [int(pid) for parent in fresh for pid in _children(parent)]
+    return found[1:]
+
+
+def _children(pid: int) -> list[str]:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return []

@@ -19,6 +19,7 @@ from tests.builder.conftest import STATE, running, stack_of
 from tests.builder.hosts import Host, ended
 from tests.builder.test_shells import derivation
 from tests.builder.test_shells import shell as build_shell
+from tests.builder.test_trees import HIDDEN
 from tests.sandbox import harness
 from tests.worker.conftest import until
 from worker.store import snapshot
@@ -149,6 +150,13 @@ def test_a_disk_eating_build_meets_its_limit(uncached):
     done = dependencies(
         uncached.submit(SHELL % ("", eat % uuid.uuid4().hex), disk_bytes=100_000_000)
     )
+    assert done.report.outcome == "disk-limit", done.report
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_disk_that_a_build_hides_meets_its_limit(uncached, way):
+    text = SHELL % ("", derivation(HIDDEN[way] + "; sleep 60"))
+    done = dependencies(uncached.submit(text, disk_bytes=50_000_000))
     assert done.report.outcome == "disk-limit", done.report
 
 

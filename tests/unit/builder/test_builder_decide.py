@@ -139,6 +139,8 @@ def test_what_follows_a_fetch_has_what_is_left_of_the_limits():
     assert decide.left(LIMITS, evaluation, fetch, LIMITS.wall_seconds) is wall
     assert decide.left(LIMITS, evaluation, report(wall), 1.0) is wall
     assert decide.left(LIMITS, report(Outcome.OK, cpu=LIMITS.cpu_seconds), fetch, 1.0) is cpu
+    disk = Outcome.DISK_LIMIT
+    assert decide.left(LIMITS, evaluation, report(disk), 1.0) is disk
     missed = report(Outcome.NONZERO_EXIT)
     assert not isinstance(decide.left(LIMITS, evaluation, missed, 1.0), Outcome)
 

@@ -29,6 +29,15 @@ def test_what_the_store_has_lost_is_not_found(tmp_path):
     assert Catalogue(tmp_path / "records", tmp_path / "roots").find(record.id) is None
 
 
+def test_a_path_that_is_a_link_to_nowhere_is_there(tmp_path):
+    catalogue, record = make(tmp_path)
+    catalogue.keep(record)
+    (tmp_path / "store" / "x").rmdir()
+    (tmp_path / "store" / "x").symlink_to("/build/gone")
+    assert catalogue.find(record.id) is record
+    assert Catalogue(tmp_path / "records", tmp_path / "roots").find(record.id) == record
+
+
 def test_what_has_lost_its_root_is_not_found(tmp_path):
     catalogue, record = make(tmp_path)
     catalogue.keep(record)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from builder import daemon, nixstore
+from tests.unit.init.trees import deep
 
 
 def test_largest_file_is_found_below_a_folder_and_links_are_not_followed(tmp_path):
@@ -20,6 +21,8 @@ def test_largest_file_is_found_below_a_folder_and_links_are_not_followed(tmp_pat
     assert nixstore.largest_file(out) == 5000
     assert nixstore.largest_file(out / "small") == 10
     assert nixstore.largest_file(out / "link") < 1000
+    deep(out, "d", 1500)
+    assert nixstore.largest_file(out) == 5000
     (tmp_path / "empty").mkdir()
     assert nixstore.largest_file(tmp_path / "empty") == 0
 

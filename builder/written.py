@@ -1,0 +1,90 @@
+"""What a job has written to the disk so far: its builds, and its daemon for its evaluation.
+
+Standard library only, as the keeper that asks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+from init import cgroups, disk
+
+#: A build's root: Nix makes it below the store, so no scratch folder shows what is written there.
+_CHROOT: Final = re.compile(rb"/store/([^/]+\.drv\.chroot)(?:/|$)")
+#: A build may mount as much as it likes; its root and what Nix mounts come first.
+_MOUNTS_BYTES: Final = 64 * 1024
+
+
+def chroots_of(mountinfo: bytes) -> set[str]:
+    """The builds' roots that a process has mounted, wherever: it may have made another its `/`."""
+    found = set()
+    for line in mountinfo.split(b"\n"):
+        fields = line.split(b" ", 4)
+        if len(fields) > 4 and (match := _CHROOT.search(fields[3])):  # noqa: PLR2004
+            found.add(os.fsdecode(match[1]))
+    return found
+
+
+def builds(pids: Iterable[int]) -> dict[int, set[str]]:
+    """Which of these processes belong to builds, each with the roots that it sees."""
+    found = {}
+    for pid in pids:
+        try:
+            with Path(f"/proc/{pid}/mountinfo").open("rb") as file:
+                chroots = chroots_of(file.read(_MOUNTS_BYTES))
+        except OSError:
+            continue  # it has ended
+        if chroots:
+            found[pid] = chroots
+    return found
+
+
+def stored(io: str) -> int:
+    """Bytes that a process has caused to be stored, by its /proc/<pid>/io."""
+    fields = io.replace(":", "")
+    written = cgroups.field(fields, "write_bytes") - cgroups.field(fields, "cancelled_write_bytes")
+    return max(written, 0)
+
+
+class Written:
+    """Measures one job again and again; remembers what builds that are over have left.
+
+    `scratch` and `store` are folders, `procs` is the job's cgroup.procs, `limit` in bytes.
+    """
+
+    def __init__(self, scratch: str, store: str, procs: str, limit: int) -> None:
+        self._scratch = scratch
+        self._store = store
+        self._procs = procs
+        self._limit = limit
+        self._devices = {Path(folder).stat().st_dev for folder in (scratch, store)}
+        self._built: dict[str, int] = {}
+        self._stored: dict[int, int] = {}
+
+    def __call__(self, ended: Callable[[], bool]) -> int:
+        """Bytes. Raises TooMuchError and UnreadableError."""
+        pids = disk.pids_of(self._procs)
+        found = builds(pids)
+        for name in {*self._built}.union(*found.values()):
+            size = disk.size_of(f"{self._store}/store/{name}", self._limit, ended)
+            self._built[name] = max(size, self._built.get(name, 0))
+        for pid in set(pids) - found.keys():
+            self._stored[pid] = max(_stored_by(pid), self._stored.get(pid, 0))
+        return (
+            sum(self._built.values())
+            # what an evaluation copies into the store is written by the daemon
+            + sum(self._stored.values())
+            + disk.size_of(self._scratch, self._limit, ended)
+            + disk.size_of_nameless(self._procs, self._devices, ended)
+        )
+
+
+def _stored_by(pid: int) -> int:
+    try:
+        return stored(Path(f"/proc/{pid}/io").read_text())
+    except OSError:  # it has ended, or this kernel does not count
+        return 0
