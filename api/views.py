@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ class _Shown:
 
 def wanted(state: Submission) -> list[Content]:
     """The contents of the object that are not in the events but in the blob store."""
-    return absent(_contents(state))
+    return absent(state.contents())
 
 
 def absent(contents: Iterable[Content]) -> list[Content]:
@@ -198,16 +198,3 @@ def _keyed(name: str, encoding: str, content: Content | None, shown: _Shown) -> 
         return {name: base64.b64encode(data).decode(), encoding: "base64"}
     text, found = text_or_base64(data)
     return {name: text, encoding: found}
-
-
-def _contents(state: Submission) -> Iterator[Content]:
-    if state.request is not None:
-        yield from (file.content for file in state.request.files)
-        for case in state.request.test_cases:
-            yield case.stdin
-            if case.expected_stdout is not None:
-                yield case.expected_stdout
-    for result in (state.dependencies, state.compile, *state.runs):
-        if result is not None:
-            yield result.stdout
-            yield result.stderr

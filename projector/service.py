@@ -11,8 +11,8 @@ from functools import partial
 from typing import Final
 
 from projector.project import Stretch, begins, used
-from streams.entries import entry
-from streams.errors import LogUnavailable
+from streams.entries import Entry, entry, least
+from streams.errors import EntryTooLarge, LogUnavailable
 from streams.events import TERMINAL, AnyEvent
 from streams.fold import NOTHING, Submission, fold_all
 from streams.log import EventLog
@@ -89,8 +89,8 @@ class Projection:
         before, revision = found
         state = fold_all(events, before)
         if state.sequence > before.sequence:
-            state, revision = await self._write(state, revision)
-            self._remember(state, revision, forget=state.ended or entry(state).elided)
+            state, revision, elided = await self._write(state, revision)
+            self._remember(state, revision, forget=state.ended or elided)
         if begins(events):
             await self.generation.note(events[0].sequence, submission_id)
         return True
@@ -126,23 +126,32 @@ class Projection:
         whole = await events_of(self._log, submission_id, upto=events[0].sequence - 1)
         return fold_all(whole), revision
 
-    async def _write(self, state: Submission, revision: int) -> tuple[Submission, int]:
-        """Write unless something as new is there; what is there then.
+    async def _write(self, state: Submission, revision: int) -> tuple[Submission, int, bool]:
+        """Write unless something as new is there; what is there then, and whether it is elided.
 
         Refused, the entry that we began with was old, as a replica that is behind may show it:
         what we have made of it may lack events, so all of them are folded again.
         """
         while True:
-            written = await self.generation.put(entry(state), revision)
+            made = entry(state)
+            written = await self._put(made, state, revision)
             if written is not None:
-                return state, written
+                return state, written, made.elided
             state = fold_all(await events_of(self._log, state.id, upto=state.sequence))
             found = await self.generation.get(state.id)
             revision = 0
             if found is not None:
                 stored, revision = found
                 if stored.submission.sequence >= state.sequence:
-                    return state, revision
+                    return state, revision, stored.elided
+
+    async def _put(self, made: Entry, state: Submission, revision: int) -> int | None:
+        """What the server takes for too large is kept cut: the log is there, and the next waits."""
+        try:
+            return await self.generation.put(made, revision)
+        except EntryTooLarge as error:
+            _LOGGER.error("%s; the entry is cut", error)  # noqa: TRY400 - it names what and how
+            return await self.generation.put(least(state), revision)
 
 
 async def serve(

@@ -19,6 +19,7 @@ from streams.log import EventLog
 from streams.readmodel import Progress, ReadModel
 from streams.replay import woken
 from streams.request import File, Request
+from streams.request import TestCase as Case
 from streams.results import RunResult, StageResult
 
 pytestmark = pytest.mark.integration
@@ -107,6 +108,39 @@ async def test_an_entry_that_is_too_large_is_elided_and_goes_on(nats):
         found = await generation.get("big")
         assert found[0].submission.status is Status.DEPS_BUILT
         await is_the_fold(nats, ["big"])
+
+
+async def test_a_request_of_an_older_log_that_fills_a_message_stops_nobody(nats):
+    """Its event is as large as a message may be: an entry with all of it could not be written."""
+    compare = f"float:0.{'0' * (8 * 1024 * 1024 - 2000)}1"
+    request = Request(files=(), test_cases=(Case(compare=compare),))
+    said = Submitted(submission_id="odd", by="a", request=request, environment_id="e", channel="c")
+    async with serving(nats) as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        await log.append(said, after=0)
+        last = await story(log, "next")
+        await reaches(model, last)
+        assert (await (await model.live()).get("odd"))[0].cut
+        await is_the_fold(nats, ["odd", "next"])
+
+
+async def test_a_server_of_smaller_messages_is_said_loudly_and_stops_nobody(nats, caplog):
+    """As one that was set up by hand: its default is a megabyte, or less where somebody says so."""
+    async with serving(nats) as client, nats.connect("admin") as admin:
+        client._max_payload = 60_000
+        log, model = EventLog(admin), ReadModel(client)
+        last = await story(log, "large", until=1, size=120_000)
+        await story(log, "next")
+        said = DepsBuilt(
+            submission_id="large", by="b", how="hit", result=StageResult(outcome=Outcome.OK)
+        )
+        last = await log.append(said, after=last)
+        await reaches(model, last)
+        generation = await model.live()
+        found = (await generation.get("large"))[0]
+        assert (found.cut, found.submission.status) == (True, Status.DEPS_BUILT)
+        assert (await generation.get("next"))[0].submission.status is Status.FINISHED
+        assert "60000: raise its max_payload" in caplog.text
 
 
 async def test_a_rebuild_makes_the_same_entries_and_switches(nats):
