@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
-from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -14,11 +13,13 @@ from api.problems import Fault, invalid
 from api.views import event as shown
 from streams.errors import LogUnavailable
 from streams.events import ROOT, TERMINAL, AnyEvent
-from streams.live import Listener, Live
+from streams.live import Follower, Heard, Live
 from streams.log import EventLog
 from streams.replay import events_of
 
 _RETRY_MS: Final = 1000
+#: When the log could not be read after a wake.
+_READ_AGAIN_SECONDS: Final = 1.0
 
 
 class Stream:
@@ -42,37 +43,43 @@ class Stream:
     ) -> AsyncIterator[bytes]:
         """Listens first and reads the log then, so that nothing falls between; drops doubles.
 
-        The stream ends after an event that is called one of `last`.
+        A live event is sent as it comes where it follows on what was sent. Any other, a silence
+        and a gap have the log read: it tells whether there was more to hear. The stream ends after
+        an event that is called one of `last`.
         """
         yield f"retry: {_RETRY_MS}\n\n".encode()
-        with self._live.listen(submission_id, root) as queue:
+        with self._live.follow(submission_id, root) as follower:
             seen = after
             events = await events_of(self._log, submission_id, after=seen, root=root)
+            pause = self._heartbeat_seconds
             while True:
                 for event in events:
-                    if event.sequence <= seen:
-                        continue
-                    seen = event.sequence
-                    yield _line(event)
+                    if event.sequence > seen:
+                        seen = event.sequence
+                        yield _line(event)
                     if event.event in last:
                         return
-                heard = await self._next(queue)
+                heard, silence = await _next(follower, pause)
                 if self._stopping.is_set():
                     return
-                if not heard:
-                    # Silence, or a gap. The log tells whether there was anything to hear.
+                if silence:
                     yield KEEPALIVE_COMMENT
-                    with suppress(LogUnavailable):  # it comes back, and then we read on
-                        heard = await events_of(self._log, submission_id, after=seen, root=root)
-                events = heard
+                pause = self._heartbeat_seconds
+                if heard is not None and (heard.follows(seen) or heard.event.sequence <= seen):
+                    events = [heard.event]
+                    continue
+                try:
+                    events = await events_of(self._log, submission_id, after=seen, root=root)
+                except LogUnavailable:  # it comes back, and then we read on
+                    events, pause = [], min(pause, _READ_AGAIN_SECONDS)
 
-    async def _next(self, queue: Listener) -> list[AnyEvent]:
-        """What is heard next, or nothing after a silence or a gap."""
-        try:
-            event = await asyncio.wait_for(queue.get(), self._heartbeat_seconds)
-        except TimeoutError:
-            return []
-        return [] if event is None else [event]
+
+async def _next(follower: Follower, seconds: float) -> tuple[Heard | None, bool]:
+    """What is heard, None where the log has to be read; and whether the time is over."""
+    try:
+        return await asyncio.wait_for(follower.next(), seconds), False
+    except TimeoutError:
+        return None, True
 
 
 def _line(event: AnyEvent) -> bytes:
