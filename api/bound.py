@@ -15,13 +15,25 @@ _RETRY_SECONDS: Final = 5
 
 
 class Bound:
-    """Counts by the projector's own count, and what this process has accepted since it looked."""
+    """Counts by the projector's own count, and what this process has accepted beyond it.
 
-    def __init__(self, most: int, generation: Callable[[], Awaitable[Generation]]) -> None:
+    So it holds while the projector is behind or away; what has ended since is counted as well then.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        generation: Callable[[], Awaitable[Generation]],
+        newest: Callable[[], Awaitable[int]],
+    ) -> None:
+        """`newest`: the log's last sequence."""
         self._most = most
         self._generation = generation
+        self._newest = newest
         self._open = 0
-        self._accepted = 0
+        #: The sequences of what was accepted and is in no count of the projector's yet.
+        self._beyond: list[int] = []
+        self._unplaced = 0
         self._looked = -_LOOK_SECONDS
 
     async def check(self) -> None:
@@ -30,21 +42,34 @@ class Bound:
         if now - self._looked >= _LOOK_SECONDS:
             self._looked = now
             try:
-                progress = await (await self._generation()).progress()
+                await self._look()
             except LogUnavailable:
                 return
-            self._open, self._accepted = progress.open, 0
-        if self._open + self._accepted < self._most:
+        count = self._open + len(self._beyond) + self._unplaced
+        if count < self._most:
             return
         raise Problem(
             429,
-            f"{self._open + self._accepted} submissions are under way, the most is {self._most}: "
+            f"{count} submissions are under way, the most is {self._most}: "
             f"try again in {_RETRY_SECONDS} s",
             type_="/problems/too-many",
             title="Too many submissions",
             headers={"Retry-After": str(_RETRY_SECONDS)},
-            extra={"open": self._open + self._accepted, "most": self._most},
+            extra={"open": count, "most": self._most},
         )
 
-    def accepted(self) -> None:
-        self._accepted += 1
+    def accepted(self, sequence: int | None = None) -> None:
+        """One more. `sequence`: of one of its events; None: the log reaches it by now."""
+        if sequence is None:
+            self._unplaced += 1
+        else:
+            self._beyond.append(sequence)
+
+    async def _look(self) -> None:
+        if placed := self._unplaced:
+            newest = await self._newest()
+            self._unplaced -= placed
+            self._beyond += [newest] * placed
+        progress = await (await self._generation()).progress()
+        self._open = progress.open
+        self._beyond = [sequence for sequence in self._beyond if sequence > progress.sequence]

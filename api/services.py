@@ -60,7 +60,7 @@ def services(settings: ApiSettings, client: Connection, live: Live, *, timeout: 
     model = ReadModel(client)
     stopping = asyncio.Event()
     states = States(log, model, Register(client), live, blobs, stopping=stopping)
-    bound = Bound(settings.max_open_submissions, states.generation)
+    bound = Bound(settings.max_open_submissions, states.generation, log.last_sequence)
     return Services(
         settings=settings,
         client=client,

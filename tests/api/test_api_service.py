@@ -164,6 +164,15 @@ async def test_too_many_under_way_are_429_until_some_have_ended(nats, projector)
         assert (await api.post()).status_code == 201
 
 
+async def test_too_many_under_way_are_429_without_a_projector_too(nats):
+    async with running(nats, max_open_submissions=3) as api:
+        for _ in range(3):
+            await api.new()
+        for _ in range(3):  # each time it looks at the read model again
+            await asyncio.sleep(0.6)
+            assert (await api.post()).status_code == 429
+
+
 async def test_the_process_ends_on_sigterm_and_lets_go_of_who_waits(nats):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
