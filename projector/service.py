@@ -13,7 +13,7 @@ from typing import Final
 from projector.project import Stretch, begins, used
 from streams.entries import Entry, entry, least
 from streams.errors import EntryTooLarge, LogUnavailable
-from streams.events import TERMINAL, AnyEvent
+from streams.events import TERMINAL, WARM, AnyEvent, DepsBuilt, DepsQueued
 from streams.fold import NOTHING, Submission, fold_all
 from streams.log import EventLog
 from streams.readmodel import Generation, Progress, ReadModel
@@ -73,6 +73,7 @@ class Projection:
         async with asyncio.TaskGroup() as group:
             for submission_id, events in stretch.by_submission.items():
                 group.create_task(one(submission_id, events))
+        opened += await self._unasked(stretch.answers)
         for environment_id, uses in stretch.by_environment.items():
             await self.generation.used(environment_id, partial(used, events=uses))
         progress = Progress(sequence=stretch.last, open=self.progress.open + opened)
@@ -80,6 +81,17 @@ class Projection:
         self.progress = progress
         self.events += stretch.events
         self.damaged += stretch.damaged
+
+    async def _unasked(self, answers: list[DepsBuilt]) -> int:
+        """How many answers were open in no count: their asking has left the log."""
+        if not answers or (await self._log.extent()).first <= 1:
+            return 0
+        count = 0
+        for answer in answers:
+            upto = answer.sequence - 1
+            told = await events_of(self._log, answer.submission_id, upto=upto, root=WARM)
+            count += not any(isinstance(event, DepsQueued) for event in told)
+        return count
 
     async def _update(self, submission_id: str, events: list[AnyEvent]) -> bool:
         """False: these are the rest of a story that began in the archive, and get no entry."""

@@ -285,3 +285,38 @@ async def test_it_ends_when_it_is_told_even_if_nobody_heard_the_cancellation(nat
         assert not task.done()
         stop.set()
         await asyncio.wait_for(task, 20)
+
+
+@pytest.mark.keep_days(1)
+async def test_an_answer_to_an_asking_that_has_left_the_log_was_open_in_no_count(nats):
+    """A rebuild after an archive run: the environment's end is there, its beginning is not."""
+
+    def asked(id_):
+        return DepsQueued(
+            submission_id=id_, by="a", environment_id=id_, channel="c", files=(),
+            limits=Limits(), warm=True,
+        )  # fmt: skip
+
+    def answered(id_):
+        result = StageResult(outcome=Outcome.OK)
+        return DepsBuilt(submission_id=id_, by="b", how="built", result=result, warm=True)
+
+    async with nats.connect("projector") as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        generation = await model.live()
+        await log.append(asked("e1"), after=0)
+        await log.append(answered("e1"), after=1)
+        await log.append(asked("e2"), after=0)
+        await Projection(log, generation, Progress()).advance()
+        assert (await generation.progress()).open == 1
+        await admin.jetstream().purge_stream("SUBMISSIONS", seq=2)
+        await rebuild(client, log, model)
+        generation = await model.live()
+        assert (await generation.progress()).open == 1
+        await log.append(answered("e2"), after=3)
+        await Projection(log, generation, await generation.progress()).advance()
+        assert (await generation.progress()).open == 0
+        last = await log.append(asked("e2"), after=4)
+        await log.append(answered("e2"), after=last)
+        await Projection(log, generation, Progress(sequence=last, open=1)).advance()
+        assert (await generation.progress()).open == 0
