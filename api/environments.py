@@ -124,8 +124,10 @@ async def follow(
     story = await _story(own, environment_id)
     if not story.sequence:
         raise Problem(404, f"nobody has asked for environment {environment_id[:64]!r} by itself")
-    asked = max(m.sequence for m in story.timeline if m.event == Status.DEPS_QUEUED)
-    after = max(seen(last_event_id, after), asked - 1)
+    # Its asking may have left the log, and the answer not.
+    asked = max((m.sequence for m in story.timeline if m.event == Status.DEPS_QUEUED), default=0)
+    after = await seen(own.log, story.sequence, last_event_id=last_event_id, after=after)
+    after = max(after, asked - 1)
     if story.status is not Status.DEPS_QUEUED and after >= story.sequence:
         return Response(status_code=204)  # anything else would make a browser come again
     stream = Stream(own.log, own.live, own.settings.heartbeat_seconds, own.stopping)

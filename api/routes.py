@@ -154,8 +154,8 @@ async def follow(
 ) -> Response:
     """Server-Sent Events: `id` is the stream's sequence. Ends after the terminal event."""
     own = of(request)
-    after = seen(last_event_id, after)
     state = await own.states.now(submission_id)
+    after = await seen(own.log, state.sequence, last_event_id=last_event_id, after=after)
     if any(m.event in TERMINAL and m.sequence <= after for m in state.timeline):
         return Response(status_code=204)  # anything else would make a browser come again
     stream = Stream(own.log, own.live, own.settings.heartbeat_seconds, own.stopping)

@@ -88,10 +88,21 @@ def _line(event: AnyEvent) -> bytes:
     )
 
 
-def seen(last_event_id: str | None, after: int) -> int:
-    """The event after which a stream goes on. Raises Problem 422."""
-    if not last_event_id:
-        return after
-    if not last_event_id.isascii() or not last_event_id.isdecimal():
+async def seen(log: EventLog, reached: int, *, last_event_id: str | None, after: int) -> int:
+    """The event after which a stream goes on; `reached`: the last that its story has.
+
+    One beyond the log was never sent from it, and from there nothing would ever be sent. Who
+    asks so is told (Problem 422). A browser repeats by itself what it heard from a log that has
+    been restored from an older copy since: it is told all of the story.
+    """
+    if last_event_id and not (last_event_id.isascii() and last_event_id.isdecimal()):
         raise invalid([Fault("header/Last-Event-ID", "must be an event's id, a whole number")])
-    return int(last_event_id[:18])
+    position = int(last_event_id[:18]) if last_event_id else after
+    if position <= reached or position <= (newest := await log.last_sequence()):
+        return position
+    if last_event_id:
+        return 0
+    remedy = (
+        f"is {position}, and the log ends at {newest}: send the id of the last event seen, or 0"
+    )
+    raise invalid([Fault("query/after", remedy)])

@@ -51,6 +51,13 @@ async def answer(api, id_, how="built", outcome=Outcome.OK):
     return event
 
 
+async def reaches(api, sequence):
+    """Until the projector has come so far."""
+    async with asyncio.timeout(15):
+        while await (await api.services.model.live()).checkpoint() < sequence:
+            await asyncio.sleep(0.05)
+
+
 async def shown(api, id_):
     return BuiltEnvironmentAnswer.model_validate((await api.get(f"/environments/{id_}")).json())
 
@@ -193,3 +200,25 @@ async def test_a_language_is_enough_and_its_environment_is_that_of_its_submissio
 async def test_what_nobody_asked_for_by_itself_has_no_events(api):
     for unknown in ("e" * 32, "*", "a.b", ">"):
         assert (await api.get(f"/environments/{unknown}/events")).status_code == 404
+
+
+@pytest.mark.keep_days(1)
+async def test_an_answer_whose_asking_has_left_the_log_is_still_told(api, projector):
+    id_ = (await warm(api)).json()["id"]
+    await answer(api, id_)
+    await reaches(api, 2)
+    async with api.nats.connect("admin") as admin:
+        await admin.jetstream().purge_stream("SUBMISSIONS", seq=2)
+    assert [event["event"] for event in await heard(api, id_)] == ["deps-built"]
+    assert await heard(api, id_, **{"Last-Event-ID": "2"}) == 204
+    assert (await shown(api, id_)).status == "built"
+
+
+async def test_a_place_beyond_the_log_is_a_fault_or_the_beginning(api):
+    id_ = (await warm(api)).json()["id"]
+    refused = await api.get(f"/environments/{id_}/events", params={"after": 1_000})
+    assert refused.status_code == 422
+    assert "is 1000, and the log ends at 1:" in refused.json()["errors"][0]["message"]
+    await answer(api, id_)
+    told = await heard(api, id_, **{"Last-Event-ID": "1000"})
+    assert [event["event"] for event in told] == ["deps-queued", "deps-built"]

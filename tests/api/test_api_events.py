@@ -77,6 +77,40 @@ async def test_who_has_seen_the_end_gets_204_so_that_a_browser_stays_away(api):
     assert answer.status_code == 422
 
 
+async def test_a_place_beyond_the_log_in_the_query_is_422_with_both_numbers(api):
+    id_ = await api.new()
+    answer = await api.get(f"/submissions/{id_}/events", params={"after": 10**9})
+    assert answer.status_code == 422
+    (fault,) = answer.json()["errors"]
+    assert fault["field"] == "query/after"
+    assert "is 1000000000, and the log ends at 2:" in fault["message"]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_who_heard_more_than_the_log_holds_is_told_all_of_it(api, ended):
+    """As a browser that comes again, when the log was restored from an older copy."""
+    id_ = await api.new()
+    if ended:
+        await finish(api, id_)
+    headers = {"Last-Event-ID": str(10**9)}
+    following = asyncio.create_task(follow(api, id_, headers=headers))
+    await asyncio.sleep(0.3)
+    if not ended:
+        await finish(api, id_)
+    events, _ = await asyncio.wait_for(following, 15)
+    assert [name for _, name, _ in events] == ALL
+
+
+async def test_a_place_after_the_story_and_within_the_log_is_taken(api):
+    id_ = await api.new()
+    await api.new()
+    following = asyncio.create_task(follow(api, id_, params={"after": 4}))
+    await asyncio.sleep(0.3)
+    await finish(api, id_)
+    events, _ = await asyncio.wait_for(following, 15)
+    assert [name for _, name, _ in events] == ALL[2:]
+
+
 async def test_silence_is_filled_with_comments(api):
     id_ = await api.new()
     following = asyncio.create_task(follow(api, id_))

@@ -58,6 +58,13 @@ async def test_the_list_is_newest_first_in_pages_without_gap_or_double(api, proj
         assert all(len(page) <= limit for page in found)
 
 
+async def test_a_cursor_beyond_the_log_is_the_newest_page(api, projector):
+    ids = [await api.new() for _ in range(3)]
+    await projected(api)
+    for cursor in (7, 10**15, 10**40):
+        assert await pages(api, cursor=cursor) == [ids[::-1]]
+
+
 async def test_the_list_filters_by_status(api, projector):
     ids = [await api.new() for _ in range(6)]
     for id_ in ids[::2]:
