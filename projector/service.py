@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from projector.project import Stretch, begins, used
-from streams.entries import Entry, entry, least
+from streams.entries import entry, least, letters
 from streams.errors import EntryTooLarge, LogUnavailable
 from streams.events import TERMINAL, WARM, AnyEvent, DepsBuilt, DepsQueued
 from streams.fold import NOTHING, Submission, fold_all
@@ -24,8 +24,10 @@ _LOGGER: Final = logging.getLogger(__name__)
 _STRETCH: Final = 500
 #: Entries that are written at once.
 _WRITES: Final = 32
-#: States of submissions that go on, each at most as large as an entry.
+#: States of submissions that go on, and letters of their contents together: reading the story of a
+#: large one again for each of its events would take ever longer.
 _REMEMBERED: Final = 512
+_REMEMBERED_LETTERS: Final = 128 * 1024 * 1024
 #: Events of one submission follow each other closely: waiting this long writes its entry once.
 _COALESCE_SECONDS: Final = 0.1
 #: How often the pointer to the live generation, and the log, are looked at without a wake.
@@ -42,6 +44,7 @@ class Projection:
         self.events = 0
         self.damaged = 0
         self._known: OrderedDict[str, tuple[Submission, int]] = OrderedDict()
+        self._letters: dict[str, int] = {}
 
     async def advance(self, *, seconds: float | None = None) -> None:
         """Fold from the position to the log's end, or for some seconds. Raises LogUnavailable."""
@@ -101,18 +104,21 @@ class Projection:
         before, revision = found
         state = fold_all(events, before)
         if state.sequence > before.sequence:
-            state, revision, elided = await self._write(state, revision)
-            self._remember(state, revision, forget=state.ended or elided)
+            state, revision = await self._write(state, revision)
+            self._remember(state, revision)
         if begins(events):
             await self.generation.note(events[0].sequence, submission_id)
         return True
 
-    def _remember(self, state: Submission, revision: int, *, forget: bool) -> None:
+    def _remember(self, state: Submission, revision: int) -> None:
         self._known.pop(state.id, None)
-        if not forget:
+        self._letters.pop(state.id, None)
+        if not state.ended:
             self._known[state.id] = state, revision
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+            self._letters[state.id] = letters(state)
+        while len(self._known) > _REMEMBERED or sum(self._letters.values()) > _REMEMBERED_LETTERS:
+            oldest, _ = self._known.popitem(last=False)
+            del self._letters[oldest]
 
     async def _before(
         self, submission_id: str, events: list[AnyEvent]
@@ -138,29 +144,28 @@ class Projection:
         whole = await events_of(self._log, submission_id, upto=events[0].sequence - 1)
         return fold_all(whole), revision
 
-    async def _write(self, state: Submission, revision: int) -> tuple[Submission, int, bool]:
-        """Write unless something as new is there; what is there then, and whether it is elided.
+    async def _write(self, state: Submission, revision: int) -> tuple[Submission, int]:
+        """Write unless something as new is there; what is there then.
 
         Refused, the entry that we began with was old, as a replica that is behind may show it:
         what we have made of it may lack events, so all of them are folded again.
         """
         while True:
-            made = entry(state)
-            written = await self._put(made, state, revision)
+            written = await self._put(state, revision)
             if written is not None:
-                return state, written, made.elided
+                return state, written
             state = fold_all(await events_of(self._log, state.id, upto=state.sequence))
             found = await self.generation.get(state.id)
             revision = 0
             if found is not None:
                 stored, revision = found
                 if stored.submission.sequence >= state.sequence:
-                    return state, revision, stored.elided
+                    return state, revision
 
-    async def _put(self, made: Entry, state: Submission, revision: int) -> int | None:
+    async def _put(self, state: Submission, revision: int) -> int | None:
         """What the server takes for too large is kept cut: the log is there, and the next waits."""
         try:
-            return await self.generation.put(made, revision)
+            return await self.generation.put(entry(state), revision)
         except EntryTooLarge as error:
             _LOGGER.error("%s; the entry is cut", error)  # noqa: TRY400 - it names what and how
             return await self.generation.put(least(state), revision)

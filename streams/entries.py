@@ -48,10 +48,14 @@ def least(state: Submission) -> Entry:
     return Entry(submission=_cut(state), elided=True, cut=True)
 
 
+def letters(state: Submission) -> int:
+    """Of all contents that stand in its events."""
+    return sum(len(content.data or "") for content in state.contents())
+
+
 def _fits(state: Submission) -> bool:
     """Contents are looked at first: no JSON is shorter, and to write it takes seconds at worst."""
-    letters = sum(len(content.data or "") for content in state.contents())
-    return letters <= ENTRY_BYTES and len(state.model_dump_json()) <= ENTRY_BYTES
+    return letters(state) <= ENTRY_BYTES and len(state.model_dump_json()) <= ENTRY_BYTES
 
 
 def _elide(state: Submission) -> Submission:

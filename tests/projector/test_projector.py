@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from init.outcome import Outcome
+from projector import service
 from projector.rebuild import rebuild
 from projector.service import Projection, serve
 from streams.content import inline
@@ -320,3 +321,33 @@ async def test_an_answer_to_an_asking_that_has_left_the_log_was_open_in_no_count
         await log.append(answered("e2"), after=last)
         await Projection(log, generation, Progress(sequence=last, open=1)).advance()
         assert (await generation.progress()).open == 0
+
+
+@pytest.mark.parametrize("room", [service._REMEMBERED_LETTERS, 500_000])
+async def test_a_large_story_is_not_read_again_for_each_event_while_there_is_room(
+    nats, monkeypatch, room
+):
+    reads, events_of = [], service.events_of
+
+    async def counted(log, submission_id, **kwargs):
+        reads.append(submission_id)
+        return await events_of(log, submission_id, **kwargs)
+
+    monkeypatch.setattr(service, "events_of", counted)
+    monkeypatch.setattr(service, "_REMEMBERED_LETTERS", room)
+    async with nats.connect("projector") as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        last = await story(log, "large", until=1, size=600_000)
+        projection = Projection(log, await model.live(), Progress())
+        await projection.advance()
+        said = Started(submission_id="large", by="w", attempt=1, container="c")
+        for _ in range(3):
+            last = await log.append(said, after=last)
+            await projection.advance()
+            await is_the_fold(nats, ["large"])
+        assert len(reads) == (0 if room > 600_000 else 3)
+        end = Finished(submission_id="large", by="w", verdict="ok")
+        await log.append(end, after=last)
+        await projection.advance()
+        assert projection._known == projection._letters == {}
+        await is_the_fold(nats, ["large"])
