@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Any, Final
 
+import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
@@ -12,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from api import body, listing, models, views
 from api.problems import MEDIA_TYPE
 from api.raw import bytes_of
-from api.rendering import Json
+from api.rendering import Json, array
 from api.services import Services, connected, of
 from api.sse import Stream, seen
 from api.submit import key_of
@@ -20,7 +21,7 @@ from streams.cancels import tell_runner
 from streams.errors import LogUnavailable
 from streams.events import TERMINAL
 from streams.fold import Status, Submission
-from streams.replay import events_of
+from streams.replay import told
 
 _LOGGER: Final = logging.getLogger(__name__)
 _PROBLEM: Final[dict[str, Any]] = {
@@ -50,7 +51,7 @@ Wait = Annotated[
 
 async def _ended(
     request: Request, submission_id: str, wait: float, known: Submission | None = None
-) -> dict[str, Any]:
+) -> bytes:
     own = of(request)
     seconds = min(wait, own.settings.max_wait_seconds)
     gone = request.is_disconnected
@@ -60,7 +61,8 @@ async def _ended(
     except LogUnavailable:
         if known is None:
             raise
-        return views.whole(state, {})  # recorded: an error would make the client send it again
+        # It is recorded: an error would make the client send it again.
+        return orjson.dumps(views.whole(state, {}))
 
 
 @router.post(
@@ -154,7 +156,7 @@ async def follow(
 ) -> Response:
     """Server-Sent Events: `id` is the stream's sequence. Ends after the terminal event."""
     own = of(request)
-    state = await own.states.now(submission_id)
+    state = await own.states.outline(submission_id)
     after = await seen(own.log, state.sequence, last_event_id=last_event_id, after=after)
     if any(m.event in TERMINAL and m.sequence <= after for m in state.timeline):
         return Response(status_code=204)  # anything else would make a browser come again
@@ -170,8 +172,8 @@ async def follow(
 async def history(request: Request, submission_id: str) -> Response:
     """A JSON array in order. Large contents stand in it by their digest."""
     own = of(request)
-    await own.states.now(submission_id)
-    return Json([views.event(one) for one in await events_of(own.log, submission_id)])
+    await own.states.outline(submission_id)
+    return await array(views.event(one) async for one in told(own.log, submission_id))
 
 
 @router.post(

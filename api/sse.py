@@ -15,7 +15,7 @@ from streams.errors import LogUnavailable
 from streams.events import ROOT, TERMINAL, AnyEvent
 from streams.live import Follower, Heard, Live
 from streams.log import EventLog
-from streams.replay import events_of
+from streams.replay import told
 
 _RETRY_MS: Final = 1000
 #: When the log could not be read after a wake.
@@ -49,29 +49,31 @@ class Stream:
         """
         yield f"retry: {_RETRY_MS}\n\n".encode()
         with self._live.follow(submission_id, root) as follower:
-            seen = after
-            events = await events_of(self._log, submission_id, after=seen, root=root)
-            pause = self._heartbeat_seconds
+            seen, heard = after, None
             while True:
-                for event in events:
-                    if event.sequence > seen:
-                        seen = event.sequence
-                        yield _line(event)
-                    if event.event in last:
-                        return
+                pause = self._heartbeat_seconds
+                if heard is None or (heard.event.sequence > seen and not heard.follows(seen)):
+                    events = told(self._log, submission_id, after=seen, root=root)
+                else:
+                    events = _only(heard.event)
+                try:
+                    async for event in events:
+                        if event.sequence > seen:
+                            seen = event.sequence
+                            yield _line(event)
+                        if event.event in last:
+                            return
+                except LogUnavailable:  # it comes back, and then we read on
+                    pause = min(pause, _READ_AGAIN_SECONDS)
                 heard, silence = await _next(follower, pause)
                 if self._stopping.is_set():
                     return
                 if silence:
                     yield KEEPALIVE_COMMENT
-                pause = self._heartbeat_seconds
-                if heard is not None and (heard.follows(seen) or heard.event.sequence <= seen):
-                    events = [heard.event]
-                    continue
-                try:
-                    events = await events_of(self._log, submission_id, after=seen, root=root)
-                except LogUnavailable:  # it comes back, and then we read on
-                    events, pause = [], min(pause, _READ_AGAIN_SECONDS)
+
+
+async def _only(event: AnyEvent) -> AsyncIterator[AnyEvent]:
+    yield event
 
 
 async def _next(follower: Follower, seconds: float) -> tuple[Heard | None, bool]:
