@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from api import body, models, views
+from api import models, views
 from api.ids import well_formed
 from api.problems import MEDIA_TYPE, Problem
 from api.rendering import Json
@@ -61,19 +61,21 @@ async def warm(
 ) -> Response:
     """Its builders' answer comes as an event, and as its `status`. Again is fine, and quick."""
     own = of(request)
-    settings = own.settings
-    data = await body.read(request, settings.body_limit_bytes, settings.body_seconds)
-    shell = own.reader.read_shell(data)
-    state, again = await own.environments.warm(shell)
-    id_ = shell.environment_id
+    id_, state, again = await _asked(own, request)
     headers = {"Location": f"/environments/{id_}"}
     status = 200 if again else 201
     if wait is None:
         wanted = {"id": id_, "status": _status(None, state), "links": _links(id_)}
         return Json(wanted, status, headers)
-    seconds = min(wait, settings.max_wait_seconds)
+    seconds = min(wait, own.settings.max_wait_seconds)
     await own.environments.answered(id_, seconds, own.stopping)
     return Json(await _shown(own, id_), status, headers)
+
+
+async def _asked(own: Services, request: Request) -> tuple[str, Submission, bool]:
+    async with own.bodies.read(request) as data:
+        shell = own.reader.read_shell(data)
+        return shell.environment_id, *await own.environments.warm(shell)
 
 
 @router.get("", summary="Built environments", response_model=list[models.BuiltAnswer])

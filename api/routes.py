@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
-from api import body, listing, models, views
+from api import listing, models, views
 from api.problems import MEDIA_TYPE
 from api.raw import bytes_of
 from api.rendering import Json, array
@@ -40,7 +40,8 @@ router = APIRouter(
     dependencies=[Depends(connected)],
     responses={
         422: _PROBLEM | {"description": "Faults of the request, one entry in errors for each."},
-        503: _PROBLEM | {"description": "The event log is away; see Retry-After."},
+        503: _PROBLEM
+        | {"description": "The log is away, or too much is being sent; see Retry-After."},
     },
 )
 Wait = Annotated[
@@ -88,19 +89,20 @@ async def create(
     ] = None,
 ) -> Response:
     """Records a submission. With `wait` the answer is the whole object, at its end or time-out."""
-    own = of(request)
-    key = key_of(idempotency_key)
-    settings = own.settings
-    data = await body.read(request, settings.body_limit_bytes, settings.body_seconds)
-    async with own.turns:
-        accepted = own.reader.read(data)
-        state, again = await own.submissions.create(accepted, key)
+    state, again = await _created(request, key_of(idempotency_key))
     headers = {"Location": f"/submissions/{state.id}"}
     if again:
         headers["Idempotency-Replayed"] = "true"
     if wait is None:
         return Json(views.accepted(state.id, state.status), 201, headers)
     return Json(await _ended(request, state.id, wait, state), 201, headers)
+
+
+async def _created(request: Request, key: str | None) -> tuple[Submission, bool]:
+    """The body is let go with this call: who waits for the end may do so for minutes."""
+    own = of(request)
+    async with own.bodies.read(request) as data, own.turns:
+        return await own.submissions.create(own.reader.read(data), key)
 
 
 @router.get("", summary="List submissions", response_model=models.PageAnswer)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from api.body import Bodies
 from api.bound import Bound
 from api.metrics import Metrics
 from api.problems import unavailable
@@ -43,6 +44,7 @@ class Services:
     submissions: Submissions
     environments: Environments
     reader: Reader
+    bodies: Bodies
     metrics: Metrics
     stopping: asyncio.Event
     turns: asyncio.Semaphore
@@ -72,6 +74,7 @@ def services(settings: ApiSettings, client: Connection, live: Live, *, timeout: 
         submissions=Submissions(log, blobs, states, bound, settings.channel_revision),
         environments=Environments(log, blobs, live, bound, settings.channel_revision),
         reader=Reader(settings),
+        bodies=Bodies(settings),
         metrics=Metrics(),
         stopping=stopping,
         turns=asyncio.Semaphore(_WRITES),
