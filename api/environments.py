@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request
@@ -24,7 +23,6 @@ from streams.replay import events_of
 from streams.request import File
 from streams.results import StageResult
 
-_READS: Final = 16
 #: A stream of an environment's own events ends with a builder's answer.
 _LAST: Final = frozenset({"deps-built"})
 
@@ -79,19 +77,24 @@ async def _asked(own: Services, request: Request) -> tuple[str, Submission, bool
 
 
 @router.get("", summary="Built environments", response_model=list[models.BuiltAnswer])
-async def index(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
-    """Newest first. What a submission builds in its own container is not kept and not listed."""
+async def index(
+    request: Request,
+    cursor: Annotated[int | None, Query(ge=0, description="Of the page before's `Link`.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """Newest first; the header `Link` names the next page where there is one.
+
+    What a submission builds in its own container is not kept and not listed.
+    """
     own = of(request)
-    generation = await own.states.generation()
-    slots = asyncio.Semaphore(_READS)
-
-    async def one(environment_id: str) -> Built | None:
-        async with slots:
-            return await generation.environment(environment_id)
-
-    found = await asyncio.gather(*map(one, await generation.environments(own.client)))
-    known = sorted((b for b in found if b is not None), key=lambda b: b.sequence, reverse=True)
-    return Json([_line(built.id, built, "built") for built in known[:limit]])
+    newest = await own.built.newest(own.client, await own.states.generation())
+    known = [one for one in newest if cursor is None or one.sequence < cursor]
+    page = known[:limit]
+    headers = {}
+    if len(known) > limit:
+        there = f"/environments?limit={limit}&cursor={page[-1].sequence}"
+        headers["Link"] = f'<{there}>; rel="next"'
+    return Json([_line(built.id, built, "built") for built in page], headers=headers)
 
 
 @router.get(

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from api.body import Bodies
 from api.bound import Bound
+from api.built import Environments as BuiltEnvironments
 from api.metrics import Metrics
 from api.problems import unavailable
 from api.request import Reader
@@ -45,6 +46,7 @@ class Services:
     environments: Environments
     reader: Reader
     bodies: Bodies
+    built: BuiltEnvironments
     metrics: Metrics
     stopping: asyncio.Event
     turns: asyncio.Semaphore
@@ -75,6 +77,7 @@ def services(settings: ApiSettings, client: Connection, live: Live, *, timeout: 
         environments=Environments(log, blobs, live, bound, settings.channel_revision),
         reader=Reader(settings),
         bodies=Bodies(settings),
+        built=BuiltEnvironments(),
         metrics=Metrics(),
         stopping=stopping,
         turns=asyncio.Semaphore(_WRITES),
