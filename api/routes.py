@@ -164,7 +164,7 @@ async def follow(
         return Response(status_code=204)  # anything else would make a browser come again
     stream = Stream(own.log, own.live, own.settings.heartbeat_seconds, own.stopping)
     return StreamingResponse(
-        own.metrics.counted(stream.lines(submission_id, after)),
+        own.metrics.counted(stream.lines(submission_id, after, ended=state.ended)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

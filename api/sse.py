@@ -40,24 +40,21 @@ class Stream:
         *,
         root: str = ROOT,
         last: Collection[str] = TERMINAL,
+        ended: bool = False,
     ) -> AsyncIterator[bytes]:
         """Listens first and reads the log then, so that nothing falls between; drops doubles.
 
         A live event is sent as it comes where it follows on what was sent. Any other, a silence
         and a gap have the log read: it tells whether there was more to hear. The stream ends after
-        an event that is called one of `last`.
+        an event that is called one of `last`; where the story has `ended`, once all is sent.
         """
         yield f"retry: {_RETRY_MS}\n\n".encode()
         with self._live.follow(submission_id, root) as follower:
             seen, heard = after, None
             while True:
                 pause = self._heartbeat_seconds
-                if heard is None or (heard.event.sequence > seen and not heard.follows(seen)):
-                    events = told(self._log, submission_id, after=seen, root=root)
-                else:
-                    events = _only(heard.event)
                 try:
-                    async for event in events:
+                    async for event in self._since(seen, heard, submission_id, root):
                         if event.sequence > seen:
                             seen = event.sequence
                             yield _line(event)
@@ -65,15 +62,23 @@ class Stream:
                             return
                 except LogUnavailable:  # it comes back, and then we read on
                     pause = min(pause, _READ_AGAIN_SECONDS)
+                else:
+                    if ended:
+                        return
                 heard, silence = await _next(follower, pause)
                 if self._stopping.is_set():
                     return
                 if silence:
                     yield KEEPALIVE_COMMENT
 
-
-async def _only(event: AnyEvent) -> AsyncIterator[AnyEvent]:
-    yield event
+    async def _since(
+        self, seen: int, heard: Heard | None, submission_id: str, root: str
+    ) -> AsyncIterator[AnyEvent]:
+        if heard is not None and (heard.event.sequence <= seen or heard.follows(seen)):
+            yield heard.event
+            return
+        async for event in told(self._log, submission_id, after=seen, root=root):
+            yield event
 
 
 async def _next(follower: Follower, seconds: float) -> tuple[Heard | None, bool]:

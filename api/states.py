@@ -71,10 +71,14 @@ class States:
 
     async def outline(self, submission_id: str) -> Submission:
         """As `now`; a large one may be without contents, runs, and the middle of its timeline."""
-        state, _ = await self._look(submission_id, contents=False)
+        return (await self.look(submission_id))[0]
+
+    async def look(self, submission_id: str) -> tuple[Submission, bool]:
+        """Its outline, and whether that is all of it. Raises Problem 404, 410, LogUnavailable."""
+        state, whole = await self._look(submission_id, contents=False)
         if state is None:
             raise unknown_submission(submission_id)
-        return state
+        return state, whole
 
     async def find(self, submission_id: str) -> Submission | None:
         """The read model's entry and the events since; all events where the entry is no help.
@@ -89,12 +93,14 @@ class States:
             return None, True
         async with self._reads:
             known, whole = await self._entry(submission_id, contents=contents)
-            if known.ended:
+            if known.ended and whole:
                 return known, whole
             since = await events_of(self._log, submission_id, after=known.sequence)
         state = fold_all(since, known)
-        if state.request is None and (gone := await self._register.find(submission_id)):
-            raise archived(gone.id, gone.period)
+        if state.request is None or not whole:  # its beginning, or all of it, may have left the log
+            gone = await self._register.find(submission_id)
+            if gone is not None:
+                raise archived(gone.id, gone.period)
         return (state if state.sequence else None), whole
 
     async def at(self, submission_id: str, sequence: int) -> Submission:
@@ -146,14 +152,11 @@ class States:
     ) -> tuple[Submission, bool]:
         """Its outline by now, and whether that is all of it: who waits shows it once."""
         try:
-            state, whole_now = await self._look(submission_id, contents=False)
+            return await self.look(submission_id)
         except LogUnavailable:
             if known is None:
                 raise
             return known, whole
-        if state is None:
-            raise unknown_submission(submission_id)
-        return state, whole_now
 
     async def whole(self, state: Submission) -> bytes:
         """The object as JSON, with contents of up to 1 MiB fetched."""

@@ -9,10 +9,11 @@ import pytest
 
 from api import rendering, views
 from init.outcome import Outcome
+from streams.archived import Archived, Register
 from streams.content import inline
 from streams.events import Finished, Ran, Started
 from streams.results import RunResult
-from tests.api.api_stories import built, tell
+from tests.api.api_stories import built, finish, tell
 
 pytestmark = pytest.mark.integration
 #: Six bytes each in JSON.
@@ -79,6 +80,65 @@ async def test_who_has_heard_the_end_of_it_has_nothing_read(api, projector, monk
     monkeypatch.setattr(api.log, "read", read)
     answer = await api.get(f"/submissions/{id_}/events", params={"after": last})
     assert answer.status_code == 204
+
+
+async def test_an_output_of_it_is_read_from_its_own_event(api, projector, monkeypatch):
+    id_, last = await large(api, ended=False)
+    other = inline(b"other" * 1000)
+    async with api.says("worker") as worker:
+        for n in (1, 2):
+            result = RunResult(case=n, outcome=Outcome.OK, stdout=other, stdout_total=other.size)
+            again = Started(submission_id=id_, by="w", attempt=n + 1, container="d")
+            last = await worker.append(again, after=last)
+            last = await worker.append(
+                Ran(submission_id=id_, by="w", attempt=n + 1, result=result), after=last
+            )
+        for n in (0, 3):
+            result = RunResult(case=n, outcome=Outcome.OK, stdout=inline(OUTPUT * (n or 5)))
+            last = await worker.append(
+                Ran(submission_id=id_, by="w", attempt=3, result=result), after=last
+            )
+    await projected(api, last)
+    assert (await (await api.services.model.live()).get(id_))[0].elided
+    read, reads = api.log.read, []
+
+    def counted(*, subject, **kwargs):
+        reads.append(subject)
+        return read(subject=subject, **kwargs)
+
+    monkeypatch.setattr(api.log, "read", counted)
+    here = f"/submissions/{id_}"
+    assert (await api.get(f"{here}/runs/2/stdout")).content == other.data.encode()
+    assert (await api.get(f"{here}/runs/3/stdout")).content == OUTPUT * 3
+    # Of an attempt that was lost, of no case, of no stage that was run, of no case's name.
+    for path in ("runs/1/stdout", "runs/99/stdout", "compile/stdout", "runs/*/stdout", "runs/>/x"):
+        assert (await api.get(f"{here}/{path}")).status_code == 404, path
+    assert (await api.get(f"{here}/dependencies/stdout")).content == b""
+    assert f"submissions.{id_}.>" not in reads
+
+
+@pytest.mark.keep_days(1)
+async def test_one_that_has_left_the_log_is_410_though_the_read_model_still_has_it(api, projector):
+    id_, last = await large(api)
+    await projected(api, last)
+    async with api.nats.connect("admin") as admin:
+        gone = Archived(id=id_, period="2026-01", sequence=1, status="finished")
+        await Register(admin).note(gone)
+        await admin.jetstream().purge_stream("SUBMISSIONS", seq=last + 1)
+    for path in ("", "/events", "/history", "/runs/0/stdout"):
+        assert (await api.get(f"/submissions/{id_}{path}")).status_code == 410, path
+
+
+@pytest.mark.keep_days(1)
+async def test_a_stream_of_what_has_ended_and_left_the_log_says_nothing_and_ends(api, projector):
+    """In the moment before an archive run takes it out of the read model."""
+    id_ = await api.new()
+    last = await finish(api, id_)
+    await projected(api, last)
+    async with api.nats.connect("admin") as admin:
+        await admin.jetstream().purge_stream("SUBMISSIONS", seq=last + 1)
+    answer = await asyncio.wait_for(api.get(f"/submissions/{id_}/events"), 15)
+    assert "event:" not in answer.text
 
 
 @pytest.mark.parametrize("ended", [True, False])
