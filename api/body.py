@@ -3,36 +3,127 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
 from api.problems import Problem, too_large
+from api.settings import ApiSettings
 
 #: A client that is still sending would see a reset instead of our 413: so much is read and dropped.
 _DROPPED_BYTES: Final = 64 * 1024 * 1024
 _DROP_SECONDS: Final = 5.0
 _SILENCE_SECONDS: Final = 0.5
+#: Of each body these count as nothing: the server buffers as much for any connection, and so a few
+#: who send slowly, and much, do not keep out all others.
+_FREE_BYTES: Final = 64 * 1024
+_RETRY_SECONDS: Final = 2
 
 
-async def read(request: Request, limit: int, seconds: float) -> bytes:
-    """The whole body, which is JSON by its headers.
+class Bodies:
+    """The bodies of all connections: those that are being sent, and those that are worked on."""
 
-    Raises Problem 415 for another form, 413 above `limit` bytes, declared or sent, 408 after
-    `seconds`.
-    """
-    _check_form(request)
-    try:
-        async with asyncio.timeout(seconds):
-            return await _read(request, limit)
-    except TimeoutError as error:
-        raise Problem(
-            408,
-            f"the body did not arrive within {seconds:g} s: send it faster, or less of it",
-            type_="/problems/too-slow",
-            headers={"Connection": "close"},
-        ) from error
+    def __init__(self, settings: ApiSettings) -> None:
+        self._limit = settings.body_limit_bytes
+        self._seconds = settings.body_seconds
+        self._most = max(settings.bodies_limit_bytes, settings.body_limit_bytes)
+        #: Bytes that are held now.
+        self.held = 0
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytes]:
+        """The whole body, which is JSON by its headers. Its bytes count until the block ends.
+
+        Raises Problem 415 for another form, 413 above the limit, declared or sent, 408 when it
+        does not come in time, 503 when all bodies together are too large.
+        """
+        _check_form(request)
+        share = _Share(self)
+        try:
+            yield await self._timely(request, share)
+        finally:
+            share.give_back()
+
+    async def _timely(self, request: Request, share: _Share) -> bytes:
+        seconds = self._seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._whole(request, share)
+        except TimeoutError as error:
+            raise Problem(
+                408,
+                f"the body did not arrive within {seconds:g} s: send it faster, or less of it",
+                type_="/problems/too-slow",
+                headers={"Connection": "close"},
+            ) from error
+
+    async def _whole(self, request: Request, share: _Share) -> bytes:
+        declared = request.headers.get("content-length", "")
+        problem = self._refusal(int(declared), share) if declared.isdecimal() else None
+        chunks: list[bytes] = []
+        size = 0
+        stream = request.stream()
+        try:
+            while problem is None and (chunk := await anext(stream, None)) is not None:
+                size += len(chunk)
+                problem = self._refusal(size, share)
+                if problem is None:
+                    share.reach(size)
+                    chunks.append(chunk)
+        except ClientDisconnect as error:
+            raise Problem(400, "the client went away before the body's end") from error
+        if problem is None:
+            return b"".join(chunks)
+        chunks.clear()
+        share.give_back()
+        await _drop(request)
+        raise problem
+
+    def _refusal(self, size: int, share: _Share) -> Problem | None:
+        """Why a body can't have this size, ever or now."""
+        if size > self._limit:
+            return too_large(self._limit)
+        return None if share.may_reach(size) else _too_many(self.held, self._most)
+
+    def room(self) -> int:
+        return self._most - self.held
+
+
+class _Share:
+    """What one body takes of all that may be held; it grows with what has come of the body."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
+        self._taken = 0
+
+    def may_reach(self, size: int) -> bool:
+        return self._more(size) <= self._bodies.room()
+
+    def reach(self, size: int) -> None:
+        more = self._more(size)
+        self._taken += more
+        self._bodies.held += more
+
+    def give_back(self) -> None:
+        self._bodies.held -= self._taken
+        self._taken = 0
+
+    def _more(self, size: int) -> int:
+        return max(size - _FREE_BYTES - self._taken, 0)
+
+
+def _too_many(held: int, most: int) -> Problem:
+    return Problem(
+        503,
+        f"{held} bytes of requests are being sent at this moment, the most is {most}: "
+        f"try again in {_RETRY_SECONDS} s",
+        type_="/problems/busy",
+        title="Too much is being sent",
+        headers={"Retry-After": str(_RETRY_SECONDS)},
+        extra={"held_bytes": held, "most_bytes": most},
+    )
 
 
 def _check_form(request: Request) -> None:
@@ -59,28 +150,6 @@ def _unsupported(detail: str, header: str, accepted: str) -> Problem:
     return Problem(
         415, detail, type_="/problems/unsupported-media-type", headers={header: accepted}
     )
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        await _drop(request)
-        raise too_large(limit)
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                break
-            chunks.append(chunk)
-    except ClientDisconnect as error:
-        raise Problem(400, "the client went away before the body's end") from error
-    if size > limit:
-        chunks.clear()
-        await _drop(request)
-        raise too_large(limit)
-    return b"".join(chunks)
 
 
 async def _drop(request: Request) -> None:

@@ -15,13 +15,17 @@ _RETRY_SECONDS: Final = 5
 
 
 class Bound:
-    """Counts by the projector's own count, and what this process has accepted since it looked."""
+    """Counts by the projector's own count, and what this process has accepted beyond it.
+
+    So it holds while the projector is behind or away; what has ended since is counted as well then.
+    """
 
     def __init__(self, most: int, generation: Callable[[], Awaitable[Generation]]) -> None:
         self._most = most
         self._generation = generation
         self._open = 0
-        self._accepted = 0
+        #: The sequences of what was accepted and is in no count of the projector's yet.
+        self._beyond: list[int] = []
         self._looked = -_LOOK_SECONDS
 
     async def check(self) -> None:
@@ -33,18 +37,21 @@ class Bound:
                 progress = await (await self._generation()).progress()
             except LogUnavailable:
                 return
-            self._open, self._accepted = progress.open, 0
-        if self._open + self._accepted < self._most:
+            self._open = progress.open
+            self._beyond = [number for number in self._beyond if number > progress.sequence]
+        count = self._open + len(self._beyond)
+        if count < self._most:
             return
         raise Problem(
             429,
-            f"{self._open + self._accepted} submissions are under way, the most is {self._most}: "
+            f"{count} submissions are under way, the most is {self._most}: "
             f"try again in {_RETRY_SECONDS} s",
             type_="/problems/too-many",
             title="Too many submissions",
             headers={"Retry-After": str(_RETRY_SECONDS)},
-            extra={"open": self._open + self._accepted, "most": self._most},
+            extra={"open": count, "most": self._most},
         )
 
-    def accepted(self) -> None:
-        self._accepted += 1
+    def accepted(self, sequence: int) -> None:
+        """One more; `sequence` is that of one of its events."""
+        self._beyond.append(sequence)

@@ -1,4 +1,4 @@
-"""The server's side of a connection: uvicorn's own, with a clock for headers and with our words."""
+"""The server's side of a connection: uvicorn's own, with clocks of ours and with our words."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def config(own: Services, *, host: str, port: int) -> uvicorn.Config:
 
     class Connection(Guarded):
         header_seconds = own.settings.header_seconds
+        answer_seconds = own.settings.answer_seconds
 
     return uvicorn.Config(
         create_app(own),
@@ -42,10 +43,15 @@ def config(own: Services, *, host: str, port: int) -> uvicorn.Config:
 
 
 class Guarded(H11Protocol):
-    """Ends a connection whose request does not come, and refuses in the shape of all problems."""
+    """Ends a connection whose request does not come, or whose answer nobody takes.
+
+    What it refuses has the shape of all problems.
+    """
 
     header_seconds: float
+    answer_seconds: float
     _clock: asyncio.TimerHandle | None = None
+    _taking: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -53,6 +59,7 @@ class Guarded(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop()
+        self._taken()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -62,6 +69,28 @@ class Guarded(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._watch()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._taken()
+        self._look(self.transport.get_write_buffer_size() + 1)
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
+
+    def _look(self, before: int) -> None:
+        """`before`: bytes that were left of the answer at the last look. No less: nobody reads."""
+        left = self.transport.get_write_buffer_size()
+        if left >= before:
+            self.transport.abort()
+        else:
+            self._taking = self.loop.call_later(self.answer_seconds, self._look, left)
+
+    def _taken(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
 
     def send_400_response(self, msg: str) -> None:
         error = sys.exc_info()[1]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from api import body, models, views
+from api import models, views
 from api.ids import well_formed
 from api.problems import MEDIA_TYPE, Problem
 from api.rendering import Json
@@ -24,7 +23,6 @@ from streams.replay import events_of
 from streams.request import File
 from streams.results import StageResult
 
-_READS: Final = 16
 #: A stream of an environment's own events ends with a builder's answer.
 _LAST: Final = frozenset({"deps-built"})
 
@@ -61,35 +59,42 @@ async def warm(
 ) -> Response:
     """Its builders' answer comes as an event, and as its `status`. Again is fine, and quick."""
     own = of(request)
-    settings = own.settings
-    data = await body.read(request, settings.body_limit_bytes, settings.body_seconds)
-    shell = own.reader.read_shell(data)
-    state, again = await own.environments.warm(shell)
-    id_ = shell.environment_id
+    id_, state, again = await _asked(own, request)
     headers = {"Location": f"/environments/{id_}"}
     status = 200 if again else 201
     if wait is None:
         wanted = {"id": id_, "status": _status(None, state), "links": _links(id_)}
         return Json(wanted, status, headers)
-    seconds = min(wait, settings.max_wait_seconds)
+    seconds = min(wait, own.settings.max_wait_seconds)
     await own.environments.answered(id_, seconds, own.stopping)
     return Json(await _shown(own, id_), status, headers)
 
 
+async def _asked(own: Services, request: Request) -> tuple[str, Submission, bool]:
+    async with own.bodies.read(request) as data:
+        shell = own.reader.read_shell(data)
+        return shell.environment_id, *await own.environments.warm(shell)
+
+
 @router.get("", summary="Built environments", response_model=list[models.BuiltAnswer])
-async def index(request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
-    """Newest first. What a submission builds in its own container is not kept and not listed."""
+async def index(
+    request: Request,
+    cursor: Annotated[int | None, Query(ge=0, description="Of the page before's `Link`.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """Newest first; the header `Link` names the next page where there is one.
+
+    What a submission builds in its own container is not kept and not listed.
+    """
     own = of(request)
-    generation = await own.states.generation()
-    slots = asyncio.Semaphore(_READS)
-
-    async def one(environment_id: str) -> Built | None:
-        async with slots:
-            return await generation.environment(environment_id)
-
-    found = await asyncio.gather(*map(one, await generation.environments(own.client)))
-    known = sorted((b for b in found if b is not None), key=lambda b: b.sequence, reverse=True)
-    return Json([_line(built.id, built, "built") for built in known[:limit]])
+    newest = await own.built.newest(own.client, await own.states.generation())
+    known = [one for one in newest if cursor is None or one.sequence < cursor]
+    page = known[:limit]
+    headers = {}
+    if len(known) > limit:
+        there = f"/environments?limit={limit}&cursor={page[-1].sequence}"
+        headers["Link"] = f'<{there}>; rel="next"'
+    return Json([_line(built.id, built, "built") for built in page], headers=headers)
 
 
 @router.get(
@@ -124,8 +129,10 @@ async def follow(
     story = await _story(own, environment_id)
     if not story.sequence:
         raise Problem(404, f"nobody has asked for environment {environment_id[:64]!r} by itself")
-    asked = max(m.sequence for m in story.timeline if m.event == Status.DEPS_QUEUED)
-    after = max(seen(last_event_id, after), asked - 1)
+    # Its asking may have left the log, and the answer not.
+    asked = max((m.sequence for m in story.timeline if m.event == Status.DEPS_QUEUED), default=0)
+    after = await seen(own.log, story.sequence, last_event_id=last_event_id, after=after)
+    after = max(after, asked - 1)
     if story.status is not Status.DEPS_QUEUED and after >= story.sequence:
         return Response(status_code=204)  # anything else would make a browser come again
     stream = Stream(own.log, own.live, own.settings.heartbeat_seconds, own.stopping)

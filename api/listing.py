@@ -22,7 +22,8 @@ async def page(
 ) -> dict[str, Any]:
     """Submissions that began before sequence `before`, of one status where one is asked for."""
     generation = await states.generation()
-    upper = await generation.checkpoint() + 1 if before is None else before
+    end = await generation.checkpoint() + 1
+    upper = end if before is None else min(before, end)
     found: list[dict[str, Any]] = []
     looked = 0
     number = max(upper - 1, 0) // BLOCK

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Any, Final
 
+import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
-from api import body, listing, models, views
+from api import listing, models, views
 from api.problems import MEDIA_TYPE
 from api.raw import bytes_of
-from api.rendering import Json
+from api.rendering import Json, array
 from api.services import Services, connected, of
 from api.sse import Stream, seen
 from api.submit import key_of
@@ -20,7 +21,7 @@ from streams.cancels import tell_runner
 from streams.errors import LogUnavailable
 from streams.events import TERMINAL
 from streams.fold import Status, Submission
-from streams.replay import events_of
+from streams.replay import told
 
 _LOGGER: Final = logging.getLogger(__name__)
 _PROBLEM: Final[dict[str, Any]] = {
@@ -39,7 +40,8 @@ router = APIRouter(
     dependencies=[Depends(connected)],
     responses={
         422: _PROBLEM | {"description": "Faults of the request, one entry in errors for each."},
-        503: _PROBLEM | {"description": "The event log is away; see Retry-After."},
+        503: _PROBLEM
+        | {"description": "The log is away, or too much is being sent; see Retry-After."},
     },
 )
 Wait = Annotated[
@@ -50,7 +52,7 @@ Wait = Annotated[
 
 async def _ended(
     request: Request, submission_id: str, wait: float, known: Submission | None = None
-) -> dict[str, Any]:
+) -> bytes:
     own = of(request)
     seconds = min(wait, own.settings.max_wait_seconds)
     gone = request.is_disconnected
@@ -60,7 +62,8 @@ async def _ended(
     except LogUnavailable:
         if known is None:
             raise
-        return views.whole(state, {})  # recorded: an error would make the client send it again
+        # It is recorded: an error would make the client send it again.
+        return orjson.dumps(views.whole(state, {}))
 
 
 @router.post(
@@ -86,19 +89,20 @@ async def create(
     ] = None,
 ) -> Response:
     """Records a submission. With `wait` the answer is the whole object, at its end or time-out."""
-    own = of(request)
-    key = key_of(idempotency_key)
-    settings = own.settings
-    data = await body.read(request, settings.body_limit_bytes, settings.body_seconds)
-    async with own.turns:
-        accepted = own.reader.read(data)
-        state, again = await own.submissions.create(accepted, key)
+    state, again = await _created(request, key_of(idempotency_key))
     headers = {"Location": f"/submissions/{state.id}"}
     if again:
         headers["Idempotency-Replayed"] = "true"
     if wait is None:
         return Json(views.accepted(state.id, state.status), 201, headers)
     return Json(await _ended(request, state.id, wait, state), 201, headers)
+
+
+async def _created(request: Request, key: str | None) -> tuple[Submission, bool]:
+    """The body is let go with this call: who waits for the end may do so for minutes."""
+    own = of(request)
+    async with own.bodies.read(request) as data, own.turns:
+        return await own.submissions.create(own.reader.read(data), key)
 
 
 @router.get("", summary="List submissions", response_model=models.PageAnswer)
@@ -154,13 +158,13 @@ async def follow(
 ) -> Response:
     """Server-Sent Events: `id` is the stream's sequence. Ends after the terminal event."""
     own = of(request)
-    after = seen(last_event_id, after)
-    state = await own.states.now(submission_id)
+    state = await own.states.outline(submission_id)
+    after = await seen(own.log, state.sequence, last_event_id=last_event_id, after=after)
     if any(m.event in TERMINAL and m.sequence <= after for m in state.timeline):
         return Response(status_code=204)  # anything else would make a browser come again
     stream = Stream(own.log, own.live, own.settings.heartbeat_seconds, own.stopping)
     return StreamingResponse(
-        own.metrics.counted(stream.lines(submission_id, after)),
+        own.metrics.counted(stream.lines(submission_id, after, ended=state.ended)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -170,8 +174,8 @@ async def follow(
 async def history(request: Request, submission_id: str) -> Response:
     """A JSON array in order. Large contents stand in it by their digest."""
     own = of(request)
-    await own.states.now(submission_id)
-    return Json([views.event(one) for one in await events_of(own.log, submission_id)])
+    await own.states.outline(submission_id)
+    return await array(views.event(one) async for one in told(own.log, submission_id))
 
 
 @router.post(

@@ -17,6 +17,8 @@ from init.limits import LIMITS, Stage
 
 Encoding = Literal["utf8", "base64", "hex"]
 COMPARES: Final = "trailing, exact, tokens, or float:TOLERANCE such as float:1e-6"
+#: A tolerance may have as many digits as it needs, and no more than anybody reads.
+COMPARE_LETTERS: Final = 64
 #: Letters of a bad value that its message repeats.
 _SHOWN: Final = 40
 _SHAPE: Final = ConfigDict(extra="forbid", strict=True)
@@ -70,7 +72,11 @@ class TestCaseBody(BaseModel):
         default=None, description="What a right answer writes; without it there is no verdict."
     )
     expected_stdout_encoding: Encoding = Field(default="utf8", description="Of `expected_stdout`.")
-    compare: str = Field(default="trailing", description=f"One of {COMPARES}.")
+    compare: str = Field(
+        default="trailing",
+        max_length=COMPARE_LETTERS,
+        description=f"One of {COMPARES}; at most {COMPARE_LETTERS} characters.",
+    )
 
 
 def body_model(overrides: LimitOverrides) -> type[BaseModel]:
@@ -173,7 +179,7 @@ def pointer(path: Sequence[str | int]) -> str:
     return "".join(f"/{word}" for word in words)
 
 
-def _message(item: ErrorDetails, overrides: LimitOverrides) -> str:  # noqa: PLR0911 - a table
+def _message(item: ErrorDetails, overrides: LimitOverrides) -> str:  # noqa: C901, PLR0911 - a table
     path = item["loc"]
     limit = _limit_message(path, item, overrides)
     if limit is not None:
@@ -197,6 +203,11 @@ def _message(item: ErrorDetails, overrides: LimitOverrides) -> str:  # noqa: PLR
             return f"must be an array, not {given}"
         case "model_type" | "dict_type" | "model_attributes_type":
             return f"must be an object, not {given}"
+        case "string_too_long":
+            return (
+                f"is {len(item['input'])} characters long, the most is "
+                f"{item['ctx']['max_length']}: write it shorter, for example float:1e-6"
+            )
         case "literal_error":
             return f"must be one of {item['ctx']['expected']}, not {given}"
         case _:

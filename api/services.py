@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from api.body import Bodies
 from api.bound import Bound
+from api.built import Environments as BuiltEnvironments
 from api.metrics import Metrics
 from api.problems import unavailable
 from api.request import Reader
@@ -43,6 +45,8 @@ class Services:
     submissions: Submissions
     environments: Environments
     reader: Reader
+    bodies: Bodies
+    built: BuiltEnvironments
     metrics: Metrics
     stopping: asyncio.Event
     turns: asyncio.Semaphore
@@ -72,6 +76,8 @@ def services(settings: ApiSettings, client: Connection, live: Live, *, timeout: 
         submissions=Submissions(log, blobs, states, bound, settings.channel_revision),
         environments=Environments(log, blobs, live, bound, settings.channel_revision),
         reader=Reader(settings),
+        bodies=Bodies(settings),
+        built=BuiltEnvironments(),
         metrics=Metrics(),
         stopping=stopping,
         turns=asyncio.Semaphore(_WRITES),

@@ -20,11 +20,21 @@ class ApiSettings(BaseSettings):
     body_limit_bytes: int = Field(
         default=32 * 1024 * 1024, gt=0, description="Largest body of a request; above it is 413."
     )
+    bodies_limit_bytes: int = Field(
+        default=512 * 1024 * 1024,
+        gt=0,
+        description="Bodies that are under way, all together (one always may be); above it is 503.",
+    )
     header_seconds: float = Field(
         default=10, gt=0, description="Time for the line and headers of a request to arrive."
     )
     body_seconds: float = Field(
         default=300, gt=0, description="Time for the body of a request to arrive; then it is 408."
+    )
+    answer_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="A client that takes nothing of its answer for so long is cut off.",
     )
     channel_revision: str = Field(
         default="offline",

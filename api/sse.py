@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
-from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -14,11 +13,13 @@ from api.problems import Fault, invalid
 from api.views import event as shown
 from streams.errors import LogUnavailable
 from streams.events import ROOT, TERMINAL, AnyEvent
-from streams.live import Listener, Live
+from streams.live import Follower, Heard, Live
 from streams.log import EventLog
-from streams.replay import events_of
+from streams.replay import told
 
 _RETRY_MS: Final = 1000
+#: When the log could not be read after a wake.
+_READ_AGAIN_SECONDS: Final = 1.0
 
 
 class Stream:
@@ -39,40 +40,53 @@ class Stream:
         *,
         root: str = ROOT,
         last: Collection[str] = TERMINAL,
+        ended: bool = False,
     ) -> AsyncIterator[bytes]:
         """Listens first and reads the log then, so that nothing falls between; drops doubles.
 
-        The stream ends after an event that is called one of `last`.
+        A live event is sent as it comes where it follows on what was sent. Any other, a silence
+        and a gap have the log read: it tells whether there was more to hear. The stream ends after
+        an event that is called one of `last`; where the story has `ended`, once all is sent.
         """
         yield f"retry: {_RETRY_MS}\n\n".encode()
-        with self._live.listen(submission_id, root) as queue:
-            seen = after
-            events = await events_of(self._log, submission_id, after=seen, root=root)
+        with self._live.follow(submission_id, root) as follower:
+            seen, heard = after, None
             while True:
-                for event in events:
-                    if event.sequence <= seen:
-                        continue
-                    seen = event.sequence
-                    yield _line(event)
-                    if event.event in last:
+                pause = self._heartbeat_seconds
+                try:
+                    async for event in self._since(seen, heard, submission_id, root):
+                        if event.sequence > seen:
+                            seen = event.sequence
+                            yield _line(event)
+                        if event.event in last:
+                            return
+                except LogUnavailable:  # it comes back, and then we read on
+                    pause = min(pause, _READ_AGAIN_SECONDS)
+                else:
+                    if ended:
                         return
-                heard = await self._next(queue)
+                heard, silence = await _next(follower, pause)
                 if self._stopping.is_set():
                     return
-                if not heard:
-                    # Silence, or a gap. The log tells whether there was anything to hear.
+                if silence:
                     yield KEEPALIVE_COMMENT
-                    with suppress(LogUnavailable):  # it comes back, and then we read on
-                        heard = await events_of(self._log, submission_id, after=seen, root=root)
-                events = heard
 
-    async def _next(self, queue: Listener) -> list[AnyEvent]:
-        """What is heard next, or nothing after a silence or a gap."""
-        try:
-            event = await asyncio.wait_for(queue.get(), self._heartbeat_seconds)
-        except TimeoutError:
-            return []
-        return [] if event is None else [event]
+    async def _since(
+        self, seen: int, heard: Heard | None, submission_id: str, root: str
+    ) -> AsyncIterator[AnyEvent]:
+        if heard is not None and (heard.event.sequence <= seen or heard.follows(seen)):
+            yield heard.event
+            return
+        async for event in told(self._log, submission_id, after=seen, root=root):
+            yield event
+
+
+async def _next(follower: Follower, seconds: float) -> tuple[Heard | None, bool]:
+    """What is heard, None where the log has to be read; and whether the time is over."""
+    try:
+        return await asyncio.wait_for(follower.next(), seconds), False
+    except TimeoutError:
+        return None, True
 
 
 def _line(event: AnyEvent) -> bytes:
@@ -81,10 +95,21 @@ def _line(event: AnyEvent) -> bytes:
     )
 
 
-def seen(last_event_id: str | None, after: int) -> int:
-    """The event after which a stream goes on. Raises Problem 422."""
-    if not last_event_id:
-        return after
-    if not last_event_id.isascii() or not last_event_id.isdecimal():
+async def seen(log: EventLog, reached: int, *, last_event_id: str | None, after: int) -> int:
+    """The event after which a stream goes on; `reached`: the last that its story has.
+
+    One beyond the log was never sent from it, and from there nothing would ever be sent. Who
+    asks so is told (Problem 422). A browser repeats by itself what it heard from a log that has
+    been restored from an older copy since: it is told all of the story.
+    """
+    if last_event_id and not (last_event_id.isascii() and last_event_id.isdecimal()):
         raise invalid([Fault("header/Last-Event-ID", "must be an event's id, a whole number")])
-    return int(last_event_id[:18])
+    position = int(last_event_id[:18]) if last_event_id else after
+    if position <= reached or position <= (newest := await log.last_sequence()):
+        return position
+    if last_event_id:
+        return 0
+    remedy = (
+        f"is {position}, and the log ends at {newest}: send the id of the last event seen, or 0"
+    )
+    raise invalid([Fault("query/after", remedy)])

@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
+import orjson
+
 from api import views
 from api.ids import well_formed
 from api.problems import Problem, archived, unknown_submission
@@ -29,6 +31,9 @@ _READ_AGAIN_SECONDS: Final = 5.0
 _READS: Final = 32
 #: Blobs of one object that are fetched at once.
 _FETCHES: Final = 4
+
+#: Large objects that are rendered at once: each takes its JSON twice.
+_RENDERINGS: Final = 2
 
 Gone = Callable[[], Awaitable[bool]]
 
@@ -55,6 +60,7 @@ class States:
         self._generation: Generation | None = None
         self._believed_until = 0.0
         self._reads = asyncio.Semaphore(_READS)
+        self._large = asyncio.Semaphore(_RENDERINGS)
 
     async def now(self, submission_id: str) -> Submission:
         """Its state by the log's end. Raises Problem 404, LogUnavailable."""
@@ -63,22 +69,39 @@ class States:
             raise unknown_submission(submission_id)
         return state
 
+    async def outline(self, submission_id: str) -> Submission:
+        """As `now`; a large one may be without contents, runs, and the middle of its timeline."""
+        return (await self.look(submission_id))[0]
+
+    async def look(self, submission_id: str) -> tuple[Submission, bool]:
+        """Its outline, and whether that is all of it. Raises Problem 404, 410, LogUnavailable."""
+        state, whole = await self._look(submission_id, contents=False)
+        if state is None:
+            raise unknown_submission(submission_id)
+        return state, whole
+
     async def find(self, submission_id: str) -> Submission | None:
         """The read model's entry and the events since; all events where the entry is no help.
 
         Raises Problem 410 for one whose events have left the log.
         """
+        return (await self._look(submission_id, contents=True))[0]
+
+    async def _look(self, submission_id: str, *, contents: bool) -> tuple[Submission | None, bool]:
+        """Also whether all of it is there, which it is where `contents` are asked for."""
         if not well_formed(submission_id):
-            return None
+            return None, True
         async with self._reads:
-            known = await self._entry(submission_id)
-            if known.ended:
-                return known
+            known, whole = await self._entry(submission_id, contents=contents)
+            if known.ended and whole:
+                return known, whole
             since = await events_of(self._log, submission_id, after=known.sequence)
         state = fold_all(since, known)
-        if state.request is None and (gone := await self._register.find(submission_id)):
-            raise archived(gone.id, gone.period)
-        return state if state.sequence else None
+        if state.request is None or not whole:  # its beginning, or all of it, may have left the log
+            gone = await self._register.find(submission_id)
+            if gone is not None:
+                raise archived(gone.id, gone.period)
+        return (state if state.sequence else None), whole
 
     async def at(self, submission_id: str, sequence: int) -> Submission:
         """Its state after the event with this sequence, or the last before it."""
@@ -101,7 +124,7 @@ class States:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         with self._live.listen(submission_id) as queue:
-            state = await self._newer(submission_id, known)
+            state, whole = await self._newer(submission_id, known)
             while not state.ended and (left := deadline - loop.time()) > 0:
                 if self._stopping.is_set():
                     break
@@ -114,10 +137,9 @@ class States:
                     event = None
                 # A live event only wakes us: what was missed before it is in the log.
                 if event is None or event.event in TERMINAL:
-                    state = await self._newer(submission_id, state)
-        return state
-
-    async def _newer(self, submission_id: str, known: Submission | None) -> Submission:
+                    state, whole = await self._newer(submission_id, state, whole=whole)
+        if whole:
+            return state
         try:
             return await self.now(submission_id)
         except LogUnavailable:
@@ -125,9 +147,24 @@ class States:
                 raise
             return known
 
-    async def whole(self, state: Submission) -> dict[str, Any]:
-        """The object, with contents of up to 1 MiB fetched."""
-        return views.whole(state, await self.fetched(views.wanted(state)))
+    async def _newer(
+        self, submission_id: str, known: Submission | None, *, whole: bool = True
+    ) -> tuple[Submission, bool]:
+        """Its outline by now, and whether that is all of it: who waits shows it once."""
+        try:
+            return await self.look(submission_id)
+        except LogUnavailable:
+            if known is None:
+                raise
+            return known, whole
+
+    async def whole(self, state: Submission) -> bytes:
+        """The object as JSON, with contents of up to 1 MiB fetched."""
+        fetched = await self.fetched(views.wanted(state))
+        if views.letters(state, fetched) <= views.IN_PLACE_BYTES:
+            return orjson.dumps(views.whole(state, fetched))
+        async with self._large:
+            return await asyncio.to_thread(_rendered, state, fetched)
 
     async def fetched(self, contents: Iterable[Content]) -> dict[str, bytes]:
         """Those of the contents that lie in the blob store and can be shown in place."""
@@ -159,12 +196,16 @@ class States:
             return live
         return live if await live.checkpoint() >= await now.checkpoint() else now
 
-    async def _entry(self, submission_id: str) -> Submission:
+    async def _entry(self, submission_id: str, *, contents: bool) -> tuple[Submission, bool]:
         """What the read model has, or nothing: it is a short cut and may be behind or absent."""
         try:
             found = await (await self.generation()).get(submission_id)
         except (LogUnavailable, ValueError):  # not there, or of another version: the log has it
-            return NOTHING
-        if found is None or found[0].elided:
-            return NOTHING
-        return found[0].submission
+            return NOTHING, True
+        if found is None or (found[0].elided and contents):
+            return NOTHING, True
+        return found[0].submission, not found[0].elided
+
+
+def _rendered(state: Submission, fetched: views.Fetched) -> bytes:
+    return orjson.dumps(views.whole(state, fetched))

@@ -106,7 +106,7 @@ class Submissions:
         if last is None:
             # Another request with this key was first, or what we took for lost was heard.
             return _same(await self._states.now(submission_id), accepted), key is not None
-        self._bound.accepted()
+        self._bound.accepted(last)
         # A batch is stored in one piece: its sequences follow each other.
         first = last - len(events) + 1
         stored = (

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+import orjson
+
+from streams import entries
 from streams.content import Content, text_or_base64
 from streams.events import Event, record
 from streams.fold import Moment, Status, Submission
@@ -15,48 +18,72 @@ from streams.results import RunResult, StageResult
 
 #: Up to here contents stand in the object; larger ones have a call of their own.
 IN_PLACE_BYTES: Final = 1024 * 1024
-#: And so much of one object's blobs: 512 cases could have a gigabyte of them.
+#: And so much JSON of one object's contents: 512 cases could have gigabytes of it.
 IN_PLACE_TOTAL_BYTES: Final = 64 * 1024 * 1024
+#: Longer texts are put in as JSON already, since it was made to see how much that is.
+_SHORT_LETTERS: Final = 1024
 
 Fetched = Mapping[str, bytes]
 
 
-class _Room:
-    """What is left of the object's size for blobs, given to contents in their order."""
-
-    def __init__(self) -> None:
-        self._left = IN_PLACE_TOTAL_BYTES
-
-    def has(self, content: Content) -> bool:
-        if content.data is not None or content.size > min(IN_PLACE_BYTES, self._left):
-            return False
-        self._left -= content.size
-        return True
-
-
 class _Shown:
-    """Those of the blobs that stand in place; a blob may do so at several places."""
+    """The contents that stand in place, in their order; a blob may do so at several places."""
 
     def __init__(self, fetched: Fetched) -> None:
         self._fetched = fetched
-        self._room = _Room()
+        self._left = IN_PLACE_TOTAL_BYTES
 
-    def get(self, content: Content) -> bytes | None:
-        return self._fetched.get(content.sha256 or "") if self._room.has(content) else None
+    def get(self, content: Content) -> tuple[str | orjson.Fragment | None, str]:
+        """The text and its encoding; null where it is in neither place, or beyond the room."""
+        if content.data is not None:
+            return self._put(content.data), content.encoding
+        data = self._fetched.get(content.sha256 or "")
+        if data is None or len(data) > min(IN_PLACE_BYTES, self._left):
+            return None, content.encoding
+        if content.encoding == "base64":
+            return self._put(base64.b64encode(data).decode()), "base64"
+        text, encoding = text_or_base64(data)
+        return self._put(text), encoding
+
+    def _put(self, text: str) -> str | orjson.Fragment | None:
+        if len(text) > self._left:  # its JSON is no shorter
+            return None
+        json = orjson.dumps(text)
+        size = len(json) - len('""')
+        if size > self._left:
+            return None
+        self._left -= size
+        return text if len(text) <= _SHORT_LETTERS else orjson.Fragment(json)
 
 
 def wanted(state: Submission) -> list[Content]:
     """The contents of the object that are not in the events but in the blob store."""
-    return absent(_contents(state))
+    return absent(state.contents())
 
 
 def absent(contents: Iterable[Content]) -> list[Content]:
-    """Those that are in the blob store and are shown in place, given in the order of showing."""
-    return list(filter(_Room().has, contents))
+    """Those that are in the blob store and may be shown in place, given in the order of showing.
+
+    By their sizes: what they take as JSON is at least that, and known when they are fetched.
+    """
+    left = IN_PLACE_TOTAL_BYTES
+    found = []
+    for content in contents:
+        size = content.size if content.data is None else len(content.data)
+        fits = size <= (min(IN_PLACE_BYTES, left) if content.data is None else left)
+        left -= size if fits else 0
+        if fits and content.data is None:
+            found.append(content)
+    return found
+
+
+def letters(state: Submission, fetched: Fetched) -> int:
+    """How large the object is, at least."""
+    return entries.letters(state) + sum(map(len, fetched.values()))
 
 
 def whole(state: Submission, fetched: Fetched) -> dict[str, Any]:
-    """The object. A content that is neither in the events nor in `fetched` is null."""
+    """The object, for orjson. A content neither in the events nor in `fetched` is null."""
     shown = _Shown(fetched)
     return {
         "id": state.id,
@@ -187,27 +214,5 @@ def _text(name: str, content: Content | None, shown: _Shown) -> dict[str, Any]:
 
 
 def _keyed(name: str, encoding: str, content: Content | None, shown: _Shown) -> dict[str, Any]:
-    if content is None:
-        return {name: None, encoding: "utf8"}
-    if content.data is not None:
-        return {name: content.data, encoding: content.encoding}
-    data = shown.get(content)
-    if data is None:
-        return {name: None, encoding: content.encoding}
-    if content.encoding == "base64":
-        return {name: base64.b64encode(data).decode(), encoding: "base64"}
-    text, found = text_or_base64(data)
+    text, found = (None, "utf8") if content is None else shown.get(content)
     return {name: text, encoding: found}
-
-
-def _contents(state: Submission) -> Iterator[Content]:
-    if state.request is not None:
-        yield from (file.content for file in state.request.files)
-        for case in state.request.test_cases:
-            yield case.stdin
-            if case.expected_stdout is not None:
-                yield case.expected_stdout
-    for result in (state.dependencies, state.compile, *state.runs):
-        if result is not None:
-            yield result.stdout
-            yield result.stderr

@@ -60,7 +60,7 @@ class Environments:
                 sequence = await self._log.append(event, after=state.sequence)
             except Conflict:
                 continue
-            self._bound.accepted()
+            self._bound.accepted(sequence)
             return fold(state, event.model_copy(update={"sequence": sequence})), False
         raise LogUnavailable(f"warm {shell.environment_id}", f"refused {_TRIES} times in a row")
 

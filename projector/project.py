@@ -14,15 +14,18 @@ class Stretch:
     """Consecutive events: by submission, so that each entry is written once for all of them.
 
     `by_environment`: those of them that made or used one. `opened`: by how many the submissions
-    that have not ended become more, and the environments that are wanted for themselves.
+    that have not ended become more, and the environments that are wanted for themselves. `answers`:
+    those of them whose asking stands before this stretch, or has left the log.
     """
 
     by_submission: dict[str, list[AnyEvent]] = field(default_factory=dict)
     by_environment: dict[str, list[DepsBuilt]] = field(default_factory=dict)
     events: int = 0
     opened: int = 0
+    answers: list[DepsBuilt] = field(default_factory=list)
     damaged: int = 0
     last: int = 0
+    asked: set[str] = field(default_factory=set)
 
     def add(self, item: AnyEvent | Undecodable) -> None:
         self.last = item.sequence
@@ -33,11 +36,22 @@ class Stretch:
         if isinstance(item, DepsBuilt) and item.environment is not None:
             self.by_environment.setdefault(item.environment.id, []).append(item)
         if item.root != ROOT:
-            self.opened += isinstance(item, DepsQueued) - isinstance(item, DepsBuilt)
+            self._warm(item)
             return
         # Each submission has one `submitted` and one terminal event: no state is needed to count.
         self.opened += isinstance(item, Submitted) - (item.event in TERMINAL)
         self.by_submission.setdefault(item.submission_id, []).append(item)
+
+    def _warm(self, item: AnyEvent) -> None:
+        if isinstance(item, DepsQueued):
+            self.opened += 1
+            self.asked.add(item.submission_id)
+        elif isinstance(item, DepsBuilt):
+            self.opened -= 1
+            if item.submission_id in self.asked:
+                self.asked.remove(item.submission_id)
+            else:
+                self.answers.append(item)
 
 
 def begins(events: list[AnyEvent]) -> bool:

@@ -11,9 +11,9 @@ from functools import partial
 from typing import Final
 
 from projector.project import Stretch, begins, used
-from streams.entries import entry
-from streams.errors import LogUnavailable
-from streams.events import TERMINAL, AnyEvent
+from streams.entries import entry, least, letters
+from streams.errors import EntryTooLarge, LogUnavailable
+from streams.events import TERMINAL, WARM, AnyEvent, DepsBuilt, DepsQueued
 from streams.fold import NOTHING, Submission, fold_all
 from streams.log import EventLog
 from streams.readmodel import Generation, Progress, ReadModel
@@ -24,8 +24,10 @@ _LOGGER: Final = logging.getLogger(__name__)
 _STRETCH: Final = 500
 #: Entries that are written at once.
 _WRITES: Final = 32
-#: States of submissions that go on, each at most as large as an entry.
+#: States of submissions that go on, and letters of their contents together: reading the story of a
+#: large one again for each of its events would take ever longer.
 _REMEMBERED: Final = 512
+_REMEMBERED_LETTERS: Final = 128 * 1024 * 1024
 #: Events of one submission follow each other closely: waiting this long writes its entry once.
 _COALESCE_SECONDS: Final = 0.1
 #: How often the pointer to the live generation, and the log, are looked at without a wake.
@@ -42,6 +44,7 @@ class Projection:
         self.events = 0
         self.damaged = 0
         self._known: OrderedDict[str, tuple[Submission, int]] = OrderedDict()
+        self._letters: dict[str, int] = {}
 
     async def advance(self, *, seconds: float | None = None) -> None:
         """Fold from the position to the log's end, or for some seconds. Raises LogUnavailable."""
@@ -73,6 +76,7 @@ class Projection:
         async with asyncio.TaskGroup() as group:
             for submission_id, events in stretch.by_submission.items():
                 group.create_task(one(submission_id, events))
+        opened += await self._unasked(stretch.answers)
         for environment_id, uses in stretch.by_environment.items():
             await self.generation.used(environment_id, partial(used, events=uses))
         progress = Progress(sequence=stretch.last, open=self.progress.open + opened)
@@ -80,6 +84,17 @@ class Projection:
         self.progress = progress
         self.events += stretch.events
         self.damaged += stretch.damaged
+
+    async def _unasked(self, answers: list[DepsBuilt]) -> int:
+        """How many answers were open in no count: their asking has left the log."""
+        if not answers or (await self._log.extent()).first <= 1:
+            return 0
+        count = 0
+        for answer in answers:
+            upto = answer.sequence - 1
+            told = await events_of(self._log, answer.submission_id, upto=upto, root=WARM)
+            count += not any(isinstance(event, DepsQueued) for event in told)
+        return count
 
     async def _update(self, submission_id: str, events: list[AnyEvent]) -> bool:
         """False: these are the rest of a story that began in the archive, and get no entry."""
@@ -90,17 +105,20 @@ class Projection:
         state = fold_all(events, before)
         if state.sequence > before.sequence:
             state, revision = await self._write(state, revision)
-            self._remember(state, revision, forget=state.ended or entry(state).elided)
+            self._remember(state, revision)
         if begins(events):
             await self.generation.note(events[0].sequence, submission_id)
         return True
 
-    def _remember(self, state: Submission, revision: int, *, forget: bool) -> None:
+    def _remember(self, state: Submission, revision: int) -> None:
         self._known.pop(state.id, None)
-        if not forget:
+        self._letters.pop(state.id, None)
+        if not state.ended:
             self._known[state.id] = state, revision
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+            self._letters[state.id] = letters(state)
+        while len(self._known) > _REMEMBERED or sum(self._letters.values()) > _REMEMBERED_LETTERS:
+            oldest, _ = self._known.popitem(last=False)
+            del self._letters[oldest]
 
     async def _before(
         self, submission_id: str, events: list[AnyEvent]
@@ -133,7 +151,7 @@ class Projection:
         what we have made of it may lack events, so all of them are folded again.
         """
         while True:
-            written = await self.generation.put(entry(state), revision)
+            written = await self._put(state, revision)
             if written is not None:
                 return state, written
             state = fold_all(await events_of(self._log, state.id, upto=state.sequence))
@@ -143,6 +161,14 @@ class Projection:
                 stored, revision = found
                 if stored.submission.sequence >= state.sequence:
                     return state, revision
+
+    async def _put(self, state: Submission, revision: int) -> int | None:
+        """What the server takes for too large is kept cut: the log is there, and the next waits."""
+        try:
+            return await self.generation.put(entry(state), revision)
+        except EntryTooLarge as error:
+            _LOGGER.error("%s; the entry is cut", error)  # noqa: TRY400 - it names what and how
+            return await self.generation.put(least(state), revision)
 
 
 async def serve(

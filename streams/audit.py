@@ -114,13 +114,19 @@ def judge(state: Submission, stored: Entry | None, checkpoint: int) -> str:
     if seen.sequence == state.sequence:
         return "agree" if stored.model_dump_json() == entry(state).model_dump_json() else "differ"
     if seen.sequence > state.sequence:
-        return "agree" if _begins_with(seen, state) else "differ"
-    if state.sequence <= checkpoint or not _begins_with(state, seen):
+        return "agree" if _one_story(stored, state) else "differ"
+    if state.sequence <= checkpoint or not _one_story(stored, state):
         return "differ"
     return "behind"
 
 
-def _begins_with(longer: Submission, shorter: Submission) -> bool:
+def _one_story(stored: Entry, state: Submission) -> bool:
+    """Whether the longer timeline begins with the shorter. A cut one says its ends only."""
+    seen = stored.submission
+    if stored.cut:
+        known = {moment.sequence for moment in state.timeline}
+        return all(m.sequence in known for m in seen.timeline if m.sequence <= state.sequence)
+    longer, shorter = (seen, state) if seen.sequence > state.sequence else (state, seen)
     return longer.timeline[: len(shorter.timeline)] == shorter.timeline
 
 

@@ -1,18 +1,27 @@
 """An entry of the read model: the whole `Submission`, or, where that is large, without contents.
 
-Above `ENTRY_BYTES` an entry is `elided`: the bytes of its contents are in the log.
+Above `ENTRY_BYTES` an entry is `elided`: the bytes of its contents are in the log. One that would
+still be above `MOST_BYTES` then, since an event says so, is `cut`: it has what a list shows.
 """
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Final
 
+from pydantic import Field
+
 from streams.content import Content, Frozen
-from streams.fold import Submission
+from streams.fold import Moment, Submission
 from streams.results import StageResult
 
 #: Rewritten at every event of the submission: large contents would cost that each time.
 ENTRY_BYTES: Final = 256 * 1024
+#: Names, arguments and the timeline have bounds of their own where requests are checked today. The
+#: log holds what was accepted before, and an entry must fit into one message whatever that is.
+MOST_BYTES: Final = 1024 * 1024
+#: Of each text in an entry that is cut.
+_LETTERS: Final = 200
 
 
 class Entry(Frozen):
@@ -20,13 +29,33 @@ class Entry(Frozen):
 
     submission: Submission
     elided: bool = False
+    #: Stands in those alone that are.
+    cut: bool = Field(default=False, exclude_if=not_)
 
 
 def entry(state: Submission) -> Entry:
     """What the read model keeps of a state. Pure, so that an audit can make it again."""
-    if len(state.model_dump_json()) <= ENTRY_BYTES:
+    if _fits(state):
         return Entry(submission=state)
-    return Entry(submission=_elide(state), elided=True)
+    elided = Entry(submission=_elide(state), elided=True)
+    if len(elided.model_dump_json().encode()) <= MOST_BYTES:
+        return elided
+    return least(state)
+
+
+def least(state: Submission) -> Entry:
+    """The smallest entry: a few kB, whatever the state holds."""
+    return Entry(submission=_cut(state), elided=True, cut=True)
+
+
+def letters(state: Submission) -> int:
+    """Of all contents that stand in its events."""
+    return sum(len(content.data or "") for content in state.contents())
+
+
+def _fits(state: Submission) -> bool:
+    """Contents are looked at first: no JSON is shorter, and to write it takes seconds at worst."""
+    return letters(state) <= ENTRY_BYTES and len(state.model_dump_json()) <= ENTRY_BYTES
 
 
 def _elide(state: Submission) -> Submission:
@@ -44,6 +73,25 @@ def _elide(state: Submission) -> Submission:
             "unknown": (),
         }
     )
+
+
+def _cut(state: Submission) -> Submission:
+    """Its ends: the first and the last line of the timeline, and the words of the last."""
+    ends = state.timeline[:1] + state.timeline[1:][-1:]
+    return Submission(
+        id=state.id,
+        status=state.status,
+        verdict=None if state.verdict is None else state.verdict[:_LETTERS],
+        attempts=state.attempts,
+        cancel_requested=state.cancel_requested,
+        sequence=state.sequence,
+        timeline=tuple(map(_short, ends)),
+    )
+
+
+def _short(moment: Moment) -> Moment:
+    texts = {"event": moment.event[:_LETTERS], "by": moment.by[:_LETTERS]}
+    return moment.model_copy(update=texts)
 
 
 def _bare(content: Content) -> Content:

@@ -4,6 +4,7 @@ StreamsError
 ├── Conflict      another event of the same submission came first: read again, decide again
 ├── LogUnavailable  no answer from the server in time: safe to repeat with the same message id
 ├── LogFull       a stream is at its limit: refuse new work until an operator makes room
+├── EntryTooLarge   more than one message of the server holds: no repetition helps
 ├── BlobMissing   an event names a blob that the object store does not hold
 ├── CopyRefused   the log can't be copied there under the same sequences
 ├── ArchiveRefused  nothing may leave the log now, or not by this command
@@ -45,6 +46,19 @@ class LogFull(StreamsError):
         super().__init__(f"stream {stream} is full: {cause}")
         self.cause = cause
         self.stream = stream
+
+
+class EntryTooLarge(StreamsError):
+    """What was to be written is more than a message may hold."""
+
+    def __init__(self, what: str, size: int, most: int) -> None:
+        super().__init__(
+            f"{what}: {size} bytes, and a message of this NATS server holds at most {most}: "
+            "raise its max_payload"
+        )
+        self.what = what
+        self.size = size
+        self.most = most
 
 
 class BlobMissing(StreamsError):

@@ -5,12 +5,12 @@ The read model, the API's answers, the workers' decisions and the audit all come
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, assert_never
 
-from streams.content import Frozen
+from streams.content import Content, Frozen
 from streams.environments import Environment
 from streams.events import (
     AnyEvent,
@@ -93,6 +93,19 @@ class Submission(Frozen):
     @property
     def ended(self) -> bool:
         return self.status.terminal
+
+    def contents(self) -> Iterator[Content]:
+        """Those of the request and of every stage, in the order in which clients see them."""
+        if self.request is not None:
+            yield from (file.content for file in self.request.files)
+            for case in self.request.test_cases:
+                yield case.stdin
+                if case.expected_stdout is not None:
+                    yield case.expected_stdout
+        for result in (self.dependencies, self.compile, *self.runs):
+            if result is not None:
+                yield result.stdout
+                yield result.stderr
 
 
 NOTHING: Final = Submission()

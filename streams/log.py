@@ -155,6 +155,26 @@ class EventLog:
                 raise LogUnavailable(what, "the replica that answers is behind")
             await asyncio.sleep(_LOOK_SECONDS)
 
+    async def in_turn(
+        self, guard: str, read: Callable[[int], AsyncIterator[Item]], *, after: int = 0
+    ) -> AsyncIterator[Item]:
+        """As `fresh`, but each as it is read: for a story that may be too large to hold.
+
+        `read` takes the sequence to go on after. LogUnavailable may come after some items.
+        """
+        want = await self.newest(guard)
+        deadline = time.monotonic() + self._timeout
+        while after < want:
+            async for item in read(after):
+                after = item.sequence
+                yield item
+                deadline = time.monotonic() + self._timeout  # whoever takes them may be slow
+            if after < want:
+                if time.monotonic() > deadline:
+                    what = f"read {guard} up to sequence {want}"
+                    raise LogUnavailable(what, "the replica that answers is behind")
+                await asyncio.sleep(_LOOK_SECONDS)
+
     async def newest(self, guard: str) -> int:
         """The sequence of a story's last event as the stream's leader has it, 0 for none."""
         name = f"$JS.API.STREAM.MSG.GET.{self._stream}"

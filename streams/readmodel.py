@@ -18,6 +18,7 @@ from typing import Final
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
@@ -25,7 +26,7 @@ from pydantic import ValidationError
 
 from streams.content import Frozen
 from streams.entries import Entry
-from streams.errors import LogUnavailable
+from streams.errors import EntryTooLarge, LogUnavailable
 from streams.events import DepsBuilt
 from streams.fold import Submission
 from streams.reading import subjects_of
@@ -94,8 +95,9 @@ class Progress(Frozen):
 class Generation:
     """One of the two buckets: entries by submission id, and how far the log has been folded."""
 
-    def __init__(self, name: str, kv: KeyValue, pointers: KeyValue) -> None:
+    def __init__(self, name: str, kv: KeyValue, pointers: KeyValue, most_bytes: int) -> None:
         self.name = name
+        self._most_bytes = most_bytes
         self._kv = kv
         self._pointers = pointers
 
@@ -116,14 +118,19 @@ class Generation:
         return entry, found.revision or 0
 
     async def put(self, value: Entry, revision: int) -> int | None:
-        """Write over `revision` (0: nothing is there); None when another writer was first."""
+        """Write over `revision` (0: nothing is there); None when another writer was first.
+
+        Raises EntryTooLarge, LogUnavailable.
+        """
         data = value.model_dump_json().encode()
+        what = f"write {value.submission.id} to the read model"
         try:
             return await self._kv.update(value.submission.id, data, last=revision)
         except KeyWrongLastSequenceError:
             return None
+        except MaxPayloadError as error:  # a NatsError too, but the server is there
+            raise EntryTooLarge(what, len(data), self._most_bytes) from error
         except (NatsError, JetStreamError) as error:
-            what = f"write {value.submission.id} to the read model"
             raise LogUnavailable(what, repr(error)) from error
 
     async def checkpoint(self) -> int:
@@ -246,6 +253,7 @@ class ReadModel:
     """Which generation is live, and both of them."""
 
     def __init__(self, client: Client) -> None:
+        self._client = client
         self._js = client.jetstream()
 
     async def live(self) -> Generation:
@@ -262,6 +270,7 @@ class ReadModel:
                 name,
                 await self._js.key_value(bucket(name)),
                 await self._js.key_value(POINTER_BUCKET),
+                self._client.max_payload,
             )
         except (NatsError, JetStreamError) as error:
             raise LogUnavailable("open the read model", repr(error)) from error

@@ -88,6 +88,20 @@ async def events_of(
     ]
 
 
+async def told(
+    log: EventLog, submission_id: str, *, after: int = 0, root: str = events.ROOT
+) -> AsyncIterator[AnyEvent]:
+    """As `events_of`, each as it is read: a story may be larger than anyone wants to hold."""
+    subject = events.guard(submission_id, root)
+
+    def read(after: int) -> AsyncIterator[AnyEvent | Undecodable]:
+        return read_all(log, subject=subject, after=after)
+
+    async for event in log.in_turn(subject, read, after=after):
+        if not isinstance(event, Undecodable):
+            yield event
+
+
 @asynccontextmanager
 async def woken(client: Client) -> AsyncIterator[asyncio.Event]:
     """An event that is set whenever the log has accepted something: a hint to read on."""

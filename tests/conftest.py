@@ -57,8 +57,11 @@ async def nats(request, tmp_path: Path):
     """The real server with the project's own configuration, rights and streams.
 
     The short lease shows soon what becomes of a dead holder's work. A test of who did which work
-    asks for a longer one (`lease`): on a busy machine a living holder can miss two seconds.
+    asks for a longer one (`lease`): on a busy machine a living holder can miss two seconds. One of
+    what is left after an archive run has a log that may be cut (`keep_days`).
     """
+    keeping = request.node.get_closest_marker("keep_days")
+    keep_days = keeping.args[0] if keeping else 0
     marker = request.node.get_closest_marker("lease")
     lease_seconds = marker.args[0] if marker else 2.0
     secrets = passwords(tmp_path / "secrets.json")
@@ -66,5 +69,5 @@ async def nats(request, tmp_path: Path):
     async with server(config) as (process, url):
         running = Nats(url, secrets, process)
         async with running.connect("admin") as client:
-            await setup(client, LogSettings(lease_seconds=lease_seconds))
+            await setup(client, LogSettings(lease_seconds=lease_seconds, keep_days=keep_days))
         yield running

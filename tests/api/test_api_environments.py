@@ -7,15 +7,17 @@ import json
 
 import pytest
 
+from api import built as built_list
 from api.models import BuiltEnvironmentAnswer, WantedAnswer
 from init.outcome import Outcome
 from streams.blobs import Blobs
 from streams.content import Packer, inline
 from streams.environments import STORE_PATHS, Environment, StorePath
 from streams.errors import LogUnavailable
-from streams.events import WARM, DepsBuilt, DepsQueued
+from streams.events import WARM, DepsBuilt, DepsQueued, now
 from streams.log import EventLog
 from streams.queues import BUILDERS, FALLBACK, WARMING, WORKERS, deliveries
+from streams.readmodel import Built, Generation, ReadModel
 from streams.results import StageResult
 from tests.api.api_stories import built
 
@@ -49,6 +51,13 @@ async def answer(api, id_, how="built", outcome=Outcome.OK):
         log = EventLog(client)
         await log.append(event, after=(await log.state(id_, WARM)).sequence)
     return event
+
+
+async def reaches(api, sequence):
+    """Until the projector has come so far."""
+    async with asyncio.timeout(15):
+        while await (await api.services.model.live()).checkpoint() < sequence:
+            await asyncio.sleep(0.05)
 
 
 async def shown(api, id_):
@@ -193,3 +202,65 @@ async def test_a_language_is_enough_and_its_environment_is_that_of_its_submissio
 async def test_what_nobody_asked_for_by_itself_has_no_events(api):
     for unknown in ("e" * 32, "*", "a.b", ">"):
         assert (await api.get(f"/environments/{unknown}/events")).status_code == 404
+
+
+@pytest.mark.keep_days(1)
+async def test_an_answer_whose_asking_has_left_the_log_is_still_told(api, projector):
+    id_ = (await warm(api)).json()["id"]
+    await answer(api, id_)
+    await reaches(api, 2)
+    async with api.nats.connect("admin") as admin:
+        await admin.jetstream().purge_stream("SUBMISSIONS", seq=2)
+    assert [event["event"] for event in await heard(api, id_)] == ["deps-built"]
+    assert await heard(api, id_, **{"Last-Event-ID": "2"}) == 204
+    assert (await shown(api, id_)).status == "built"
+
+
+async def test_a_place_beyond_the_log_is_a_fault_or_the_beginning(api):
+    id_ = (await warm(api)).json()["id"]
+    refused = await api.get(f"/environments/{id_}/events", params={"after": 1_000})
+    assert refused.status_code == 422
+    assert "is 1000, and the log ends at 1:" in refused.json()["errors"][0]["message"]
+    await answer(api, id_)
+    told = await heard(api, id_, **{"Last-Event-ID": "1000"})
+    assert [event["event"] for event in told] == ["deps-queued", "deps-built"]
+
+
+async def of_many(api, count):
+    """So many in the read model, each made at a place of its own; their ids, newest first."""
+    ids = [f"{n:032x}" for n in range(count)]
+    async with api.nats.connect("projector") as client:
+        generation = await ReadModel(client).live()
+        for place, id_ in enumerate(ids, start=1):
+            made = Built(id=id_, how="built", submission_id="s", sequence=place, at=now())
+            await generation.used(id_, lambda known, made=made: known or made)
+    return ids[::-1]
+
+
+async def test_the_list_is_newest_first_in_pages_without_gap_or_double(api):
+    ids = await of_many(api, 7)
+    for limit in (1, 2, 3, 7, 100):
+        found, path = [], f"/environments?limit={limit}"
+        while path is not None:
+            page = await api.get(path)
+            assert 0 < len(page.json()) <= limit
+            found += [one["id"] for one in page.json()]
+            path = page.links["next"]["url"] if "next" in page.links else None
+        assert found == ids
+    assert (await api.get("/environments", params={"cursor": 1})).json() == []
+    assert (await api.get("/environments", params={"cursor": -1})).status_code == 422
+
+
+async def test_many_who_list_at_once_are_one_who_reads(api, monkeypatch):
+    ids = await of_many(api, 5)
+    reads, environment = [], Generation.environment
+
+    async def counted(generation, id_):
+        reads.append(id_)
+        return await environment(generation, id_)
+
+    monkeypatch.setattr(Generation, "environment", counted)
+    monkeypatch.setattr(built_list, "_PART", 10_000)  # longer than a busy machine takes for them
+    lists = await asyncio.gather(*(api.get("/environments") for _ in range(20)))
+    assert all([one["id"] for one in page.json()] == ids for page in lists)
+    assert len(reads) == 5

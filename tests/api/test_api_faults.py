@@ -134,6 +134,13 @@ FAULTS = {
     "compare float:nan": (case(compare="float:nan"), "/test_cases/0/compare", "float:1e-6"),
     "compare float:-1": (case(compare="float:-1"), "/test_cases/0/compare", "float:1e-6"),
     "compare float:1e999": (case(compare="float:1e999"), "/test_cases/0/compare", "float:1e-6"),
+    "compare of many digits": (
+        case(compare=f"float:0.{'0' * 56}1"), "/test_cases/0/compare",
+        "65 characters long, the most is 64: write it shorter, for example float:1e-6",
+    ),
+    "compare of a megabyte": (
+        case(compare=f"float:0.{'0' * 2**20}1"), "/test_cases/0/compare", "the most is 64",
+    ),
     "compare null": (case(compare=None), "/test_cases/0/compare", "string"),
     "a case's env": (case(env={}), "/test_cases/0/env", "shell.nix"),
     **{
@@ -218,7 +225,10 @@ async def test_what_is_odd_but_right_is_accepted(api):
             {"name": "…hidden/.x", "content": "\0"},
         ],
         "limits": {"run": None, "compile": {"wall_seconds": None, "cpu_seconds": 0.25}},
-        "test_cases": [{"compare": "float:1e-6", "args": ["", "*", "$(x)"]}, {"stdin": "\0"}],
+        "test_cases": [
+            {"compare": f"float:0.{'0' * 55}1"},
+            {"compare": "float:1e-6", "args": ["", "*", "$(x)"]}, {"stdin": "\0"},
+        ],
     }  # fmt: skip
     assert (await api.post(body)).status_code == 201
     assert (await api.post(files() | {"test_cases": None, "limits": None})).status_code == 201

@@ -58,6 +58,13 @@ async def test_the_list_is_newest_first_in_pages_without_gap_or_double(api, proj
         assert all(len(page) <= limit for page in found)
 
 
+async def test_a_cursor_beyond_the_log_is_the_newest_page(api, projector):
+    ids = [await api.new() for _ in range(3)]
+    await projected(api)
+    for cursor in (7, 10**15, 10**40):
+        assert await pages(api, cursor=cursor) == [ids[::-1]]
+
+
 async def test_the_list_filters_by_status(api, projector):
     ids = [await api.new() for _ in range(6)]
     for id_ in ids[::2]:
@@ -162,6 +169,15 @@ async def test_too_many_under_way_are_429_until_some_have_ended(nats, projector)
         await projected(api)
         await asyncio.sleep(0.6)
         assert (await api.post()).status_code == 201
+
+
+async def test_too_many_under_way_are_429_without_a_projector_too(nats):
+    async with running(nats, max_open_submissions=3) as api:
+        for _ in range(3):
+            await api.new()
+        for _ in range(3):  # each time it looks at the read model again
+            await asyncio.sleep(0.6)
+            assert (await api.post()).status_code == 429
 
 
 async def test_the_process_ends_on_sigterm_and_lets_go_of_who_waits(nats):

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from init.outcome import Outcome
+from projector import service
 from projector.rebuild import rebuild
 from projector.service import Projection, serve
 from streams.content import inline
@@ -19,6 +20,7 @@ from streams.log import EventLog
 from streams.readmodel import Progress, ReadModel
 from streams.replay import woken
 from streams.request import File, Request
+from streams.request import TestCase as Case
 from streams.results import RunResult, StageResult
 
 pytestmark = pytest.mark.integration
@@ -107,6 +109,39 @@ async def test_an_entry_that_is_too_large_is_elided_and_goes_on(nats):
         found = await generation.get("big")
         assert found[0].submission.status is Status.DEPS_BUILT
         await is_the_fold(nats, ["big"])
+
+
+async def test_a_request_of_an_older_log_that_fills_a_message_stops_nobody(nats):
+    """Its event is as large as a message may be: an entry with all of it could not be written."""
+    compare = f"float:0.{'0' * (8 * 1024 * 1024 - 2000)}1"
+    request = Request(files=(), test_cases=(Case(compare=compare),))
+    said = Submitted(submission_id="odd", by="a", request=request, environment_id="e", channel="c")
+    async with serving(nats) as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        await log.append(said, after=0)
+        last = await story(log, "next")
+        await reaches(model, last)
+        assert (await (await model.live()).get("odd"))[0].cut
+        await is_the_fold(nats, ["odd", "next"])
+
+
+async def test_a_server_of_smaller_messages_is_said_loudly_and_stops_nobody(nats, caplog):
+    """As one that was set up by hand: its default is a megabyte, or less where somebody says so."""
+    async with serving(nats) as client, nats.connect("admin") as admin:
+        client._max_payload = 60_000
+        log, model = EventLog(admin), ReadModel(client)
+        last = await story(log, "large", until=1, size=120_000)
+        await story(log, "next")
+        said = DepsBuilt(
+            submission_id="large", by="b", how="hit", result=StageResult(outcome=Outcome.OK)
+        )
+        last = await log.append(said, after=last)
+        await reaches(model, last)
+        generation = await model.live()
+        found = (await generation.get("large"))[0]
+        assert (found.cut, found.submission.status) == (True, Status.DEPS_BUILT)
+        assert (await generation.get("next"))[0].submission.status is Status.FINISHED
+        assert "60000: raise its max_payload" in caplog.text
 
 
 async def test_a_rebuild_makes_the_same_entries_and_switches(nats):
@@ -251,3 +286,68 @@ async def test_it_ends_when_it_is_told_even_if_nobody_heard_the_cancellation(nat
         assert not task.done()
         stop.set()
         await asyncio.wait_for(task, 20)
+
+
+@pytest.mark.keep_days(1)
+async def test_an_answer_to_an_asking_that_has_left_the_log_was_open_in_no_count(nats):
+    """A rebuild after an archive run: the environment's end is there, its beginning is not."""
+
+    def asked(id_):
+        return DepsQueued(
+            submission_id=id_, by="a", environment_id=id_, channel="c", files=(),
+            limits=Limits(), warm=True,
+        )  # fmt: skip
+
+    def answered(id_):
+        result = StageResult(outcome=Outcome.OK)
+        return DepsBuilt(submission_id=id_, by="b", how="built", result=result, warm=True)
+
+    async with nats.connect("projector") as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        generation = await model.live()
+        await log.append(asked("e1"), after=0)
+        await log.append(answered("e1"), after=1)
+        await log.append(asked("e2"), after=0)
+        await Projection(log, generation, Progress()).advance()
+        assert (await generation.progress()).open == 1
+        await admin.jetstream().purge_stream("SUBMISSIONS", seq=2)
+        await rebuild(client, log, model)
+        generation = await model.live()
+        assert (await generation.progress()).open == 1
+        await log.append(answered("e2"), after=3)
+        await Projection(log, generation, await generation.progress()).advance()
+        assert (await generation.progress()).open == 0
+        last = await log.append(asked("e2"), after=4)
+        await log.append(answered("e2"), after=last)
+        await Projection(log, generation, Progress(sequence=last, open=1)).advance()
+        assert (await generation.progress()).open == 0
+
+
+@pytest.mark.parametrize("room", [service._REMEMBERED_LETTERS, 500_000])
+async def test_a_large_story_is_not_read_again_for_each_event_while_there_is_room(
+    nats, monkeypatch, room
+):
+    reads, events_of = [], service.events_of
+
+    async def counted(log, submission_id, **kwargs):
+        reads.append(submission_id)
+        return await events_of(log, submission_id, **kwargs)
+
+    monkeypatch.setattr(service, "events_of", counted)
+    monkeypatch.setattr(service, "_REMEMBERED_LETTERS", room)
+    async with nats.connect("projector") as client, nats.connect("admin") as admin:
+        log, model = EventLog(admin), ReadModel(client)
+        last = await story(log, "large", until=1, size=600_000)
+        projection = Projection(log, await model.live(), Progress())
+        await projection.advance()
+        said = Started(submission_id="large", by="w", attempt=1, container="c")
+        for _ in range(3):
+            last = await log.append(said, after=last)
+            await projection.advance()
+            await is_the_fold(nats, ["large"])
+        assert len(reads) == (0 if room > 600_000 else 3)
+        end = Finished(submission_id="large", by="w", verdict="ok")
+        await log.append(end, after=last)
+        await projection.advance()
+        assert projection._known == projection._letters == {}
+        await is_the_fold(nats, ["large"])

@@ -212,3 +212,8 @@ def test_metrics_are_prometheus_text():
     assert "sandstream_projector_lag_events 3" in text
     for line in text.splitlines():
         assert re.fullmatch(r'# TYPE \w+ \w+|\w+(\{(\w+="[^"]*",?)+\})? [0-9.]+', line), line
+
+
+def test_the_document_says_how_long_a_comparison_may_be():
+    schema = Reader(ApiSettings()).model.model_json_schema()
+    assert schema["$defs"]["TestCaseBody"]["properties"]["compare"]["maxLength"] == 64
