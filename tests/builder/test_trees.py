@@ -124,6 +124,7 @@ async def test_nothing_lives_on_of_a_job_whose_keeper_hangs_or_is_killed(builder
     await until(lambda: not alive(keeper), 60)
     await until(lambda: not any(map(alive, job)))
     await until(lambda: not any(builder.jobs.iterdir()))
+    assert await builder.said("its keeper died; ended what it had kept") == 1
     await still_works(builder)
 
 
