@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,10 +48,11 @@ async def one(number: int, arguments: list[str], folder: Path) -> Run:
     """A run in a process of its own; its words in `folder`."""
     log = folder / f"run-{number}.log"
     began = time.monotonic()
-    with log.open("wb") as out:
+    # its own: pytest's common one is tidied up by whichever run ends, under the feet of the others
+    with log.open("wb") as out, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "pytest", "--numprocesses", _PROCESSES, "--dist", "loadfile",
-            "-p", "no:cacheprovider", *arguments,
+            "-p", "no:cacheprovider", "--basetemp", f"{own}/t", *arguments,
             cwd=ROOT, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out,
         )  # fmt: skip
         status = await process.wait()

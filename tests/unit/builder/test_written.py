@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder import written
-from builder.written import Written, builds, chroots_of, stored
+from builder.written import DATABASE_BYTES, Written, builds, chroots_of, stored
 from init.disk import INODE_BYTES, TooMuchError
 from tests.unit.init.trees import deep
 
@@ -70,6 +70,16 @@ def never():
     return False
 
 
+def test_what_a_daemon_writes_for_the_database_counts_for_nobody(job, monkeypatch):
+    used = job()
+    idle = used(never)
+    monkeypatch.setattr(written.disk, "pids_of", lambda _procs: [1, 2])
+    monkeypatch.setattr(written, "builds", lambda _pids: {})
+    for each, more in ((DATABASE_BYTES // 2, 0), (DATABASE_BYTES, DATABASE_BYTES)):
+        monkeypatch.setattr(written, "_stored_by", lambda _pid, each=each: each)
+        assert used(never) == idle + more
+
+
 def test_what_a_build_has_left_counts_after_its_end(job, tmp_path, monkeypatch):
     root = tmp_path / "nix/store/h-x.drv.chroot"
     (root / "root").mkdir(parents=True)
@@ -98,12 +108,13 @@ sys.stdin.read()
 """
 
 
-def test_what_the_daemon_itself_stores_counts(job, tmp_path):
+def test_what_the_daemon_itself_stores_counts(job, tmp_path, monkeypatch):
     """As what an evaluation copies into the store does."""
     if not Path("/proc/self/io").exists():
         pytest.skip("this kernel does not count bytes; CI's does")
     argv = [sys.executable, "-c", WRITES]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    monkeypatch.setattr(written, "DATABASE_BYTES", 0)
     used = job()
     with subprocess.Popen(argv, cwd=tmp_path / "nix", **pipes) as daemon:
         assert daemon.stdout.readline() == b"written\n"
