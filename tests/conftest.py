@@ -10,7 +10,6 @@ import pytest_asyncio
 from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
 
-from init import folders
 from streams.connection import NatsSettings, connect
 from streams.server import ServerConfig, passwords, server
 from streams.setup import LogSettings, setup
@@ -26,28 +25,14 @@ settings.register_profile(
 settings.load_profile("sandstream")
 
 
-_FAILED = pytest.StashKey[bool]()
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     """On CI a skipped test is a failure: a check that did not run has shown nothing."""
     outcome = yield
     report = outcome.get_result()
-    if report.failed:
-        item.stash[_FAILED] = True
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped on CI: {report.longrepr}"
-
-
-@pytest.fixture(autouse=True)
-def _no_deep_tree_is_left(request):
-    """pytest tidies up after its third next run, by recursion, and would end with an error."""
-    mine = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
-    yield
-    if mine is not None and _FAILED not in request.node.stash:
-        folders.remove(str(mine))
 
 
 class Nats:
