@@ -16,6 +16,7 @@ from typing import Final
 
 from builder.aside import Aside, removed
 from builder.shared import Shared
+from init import nix
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -99,5 +100,6 @@ def put_roots_aside(shared: Shared, store: Path, aside: Aside) -> bool:
     with shared.no_job() as nobody:
         if nobody:
             for left in (store / "store").glob("*.drv.chroot"):
-                aside.put(left)
+                if nix.is_root_of_a_build(str(left)):
+                    aside.put(left)
     return nobody

@@ -5,8 +5,7 @@ the words of `streams/hoststore.py`, as workers say it too; here is what concern
 
 `published/…`  what was copied to which cache (`builder/publish.py`).
 `removing`  what killed builds left below the store; any builder removes it.
-`leases/…`  who builds an environment; others wait, and find it in the catalogue. Named by the
-            first digits of its id, so that their number has an end; two that share one take turns.
+`leases/…`  who builds an environment; others wait, and find it in the catalogue.
 """
 
 from __future__ import annotations
@@ -16,12 +15,9 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final
 
 from builder.aside import Aside
 from streams.hoststore import InUse, environments, locked, taken
-
-_LEASE_DIGITS: Final = 4
 
 
 class Shared:
@@ -41,6 +37,8 @@ class Shared:
         self._in_use.make()
         for folder in (self.environments, self.roots, self._leases, self.aside.folder):
             folder.mkdir(parents=True, exist_ok=True)
+        for lease in self._leases.iterdir():
+            _unlink_unused(lease)
 
     @asynccontextmanager
     async def used(self) -> AsyncIterator[None]:
@@ -70,5 +68,21 @@ class Shared:
     @asynccontextmanager
     async def lease(self, id_: str, waiting: Callable[[], None]) -> AsyncIterator[None]:
         """Alone with this environment; `waiting` is called when another has it now."""
-        async with locked(self._leases / id_[:_LEASE_DIGITS], fcntl.LOCK_EX, waiting):
+        async with locked(self._leases / id_, fcntl.LOCK_EX, waiting):
             yield
+
+
+def _unlink_unused(lease: Path) -> None:
+    """There is one for each environment that was ever built.
+
+    Who waits for it just now may build the same as who makes it anew: that does no harm.
+    """
+    try:
+        file = os.open(lease, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # another builder starts too
+    try:
+        if taken(file, fcntl.LOCK_EX):
+            lease.unlink(missing_ok=True)
+    finally:
+        os.close(file)

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -61,6 +62,11 @@ class Nix:
     network: Network
 
 
+#: So often an environment's build may say that its daemon has died.
+_BELIEVED_TIMES: Final = 3
+_REMEMBERED: Final = 10_000
+
+
 class Shells:
     """Builds shells with the store beside us. `build` is the `Build` that `Builds` calls."""
 
@@ -74,6 +80,7 @@ class Shells:
         self._catalogue = catalogue
         self._evaluator = _evaluator_group(self._places)
         self._number = itertools.count(1)
+        self._said_gone: Counter[str] = Counter()
         self._killed = True  # an earlier life may have been, with its builds
 
     async def build(self, order: Order, stop: asyncio.Event) -> Built:
@@ -109,6 +116,9 @@ class Shells:
         seconds = time.monotonic() - began
         if (why := _our_fault(report, builds)) is not None:
             return self._at_fault(order, name, why)
+        gone = report.outcome is Outcome.NONZERO_EXIT and nix_answer.daemon_gone(report.stderr)
+        if gone and self._believed(order.environment_id):
+            return self._at_fault(order, name, _tail(report))
         if report.outcome is not Outcome.OK or done.environment is None:
             return Built(replace(report, wall_seconds=seconds))
         record = await self._record(order, done.environment, seconds)
@@ -175,6 +185,16 @@ class Shells:
             socket, asked, wall_seconds=order.limits.wall_seconds, stop=stop
         )
 
+    def _believed(self, environment_id: str) -> bool:
+        """Whether words that say that our daemon has died are taken for true.
+
+        A shell can say the same, and would be built again for ever: so a few times for each.
+        """
+        if len(self._said_gone) > _REMEMBERED:
+            self._said_gone.clear()
+        self._said_gone[environment_id] += 1
+        return self._said_gone[environment_id] <= _BELIEVED_TIMES
+
     def _at_fault(self, order: Order, name: str, words: str) -> Built:
         """Ours, and tried again; unless the request's own limits leave no room to begin."""
         report = decide.too_low(order.limits)
@@ -204,6 +224,8 @@ class Shells:
         self, report: Report, record: Record, limits: StageLimits, since: float
     ) -> Report | None:
         """The result, where what came for it is above a limit: it grew too quickly to be seen."""
+        if (words := nix_answer.too_large(record.closure)) is not None:
+            return nix_answer.refused(report, words)
         sizes = nixstore.sizes_of(self._database, since)
         added = {path: sizes[path] for path in record.closure if path in sizes}
         if (size := sum(added.values())) > limits.disk_bytes:
@@ -267,8 +289,6 @@ def _our_fault(report: Report, builds: Report) -> str | None:
         return f"{builds.outcome}: {_tail(builds)}"
     if report.outcome is Outcome.SANDBOX_ERROR:
         return f"the evaluator's jail: {report.message}"
-    if report.outcome is Outcome.NONZERO_EXIT and nix_answer.daemon_gone(report.stderr):
-        return _tail(report)
     return None
 
 

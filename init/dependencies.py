@@ -55,7 +55,7 @@ def _hide_others_builds(store: str, upper: str) -> None:
     """
     for entry in os.scandir(store):
         with suppress(FileNotFoundError, FileExistsError):  # gone already; hidden before
-            if entry.name.endswith(".drv.chroot") or _is_lock(entry):
+            if nix.is_root_of_a_build(entry.path) or _is_lock(entry):
                 os.mknod(f"{upper}/{entry.name}", stat.S_IFCHR)
 
 

@@ -7,6 +7,7 @@ the store is a private one): build the shell's inputs, name their closure, take 
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final
 
@@ -109,6 +110,14 @@ def script() -> str:
 def instantiate_script() -> str:
     """The program that only evaluates, so that the builder can fetch before anything is built."""
     return f"exec {_words(instantiate_argv())}"
+
+
+def is_root_of_a_build(path: str) -> bool:
+    """Whether Nix made this folder of the store for a build: it bears its derivation's whole name.
+
+    An output may be called so too, but there is no derivation with its hash.
+    """
+    return path.endswith(".drv.chroot") and os.path.lexists(path.removesuffix(".chroot"))
 
 
 def store_environment() -> dict[str, str]:

@@ -13,6 +13,8 @@ from init.nix import is_store_path
 from init.outcome import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from init.frames import Report
 
 
@@ -44,8 +46,27 @@ def parse(stdout: bytes) -> Answer:
     return answer
 
 
+#: All paths of a closure together, with what parts them. Each stands in an event at each use of
+#: the environment; a shell of thousands of packages has a tenth of this.
+CLOSURE_BYTES: Final = 1024 * 1024
+
+
+def too_large(closure: Iterable[str]) -> str | None:
+    """Why a closure can't be told to anybody; None when it can."""
+    paths = list(closure)
+    size = sum(len(path) + 3 for path in paths)
+    if size <= CLOSURE_BYTES:
+        return None
+    return (
+        f"the shell's closure has {len(paths)} paths, whose names have {size} bytes; the most is"
+        f" {CLOSURE_BYTES}: use fewer packages, or put them together into one"
+    )
+
+
 def checked(answer: Answer) -> Answer:
     """The answer, if a stage can start its shell from the closure alone. Raises BadAnswerError."""
+    if (why := too_large(answer.closure)) is not None:
+        raise BadAnswerError(why)
     try:
         bash = profiles.parse(answer.profile).bash(answer.closure)
     except profiles.ProfileError as error:
@@ -142,8 +163,13 @@ def concluded(report: Report) -> tuple[Report, Answer | None]:
     try:
         return shown, checked(parse(report.stdout))
     except BadAnswerError as error:
-        said = _said(shown, report.stderr + f"sandstream: {error}\n".encode())
-        return replace(said, outcome=Outcome.NONZERO_EXIT, exit_code=1), None
+        return refused(shown, str(error)), None
+
+
+def refused(report: Report, why: str) -> Report:
+    """The report of a program that ended well, and of whose environment there is no use."""
+    said = _said(report, report.stderr + f"sandstream: {why}\n".encode())
+    return replace(said, outcome=Outcome.NONZERO_EXIT, exit_code=1)
 
 
 def instantiated(report: Report) -> Report:

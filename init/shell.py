@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from init import profile as profiles
@@ -17,7 +17,7 @@ from init.process import STARTED_FD
 from init.profile import ProfileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from init.box import Box
     from init.frames import Environment
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 WORK: Final = "/work"
 _OURS: Final = "/run/sandstream"
+#: What /box holds beside the reaper and the entry scripts with the arguments of some cases.
+_SCRIPT_BYTES: Final = 12 * 1024 * 1024
+#: Of PATH; a shell has dozens, and nothing of a stranger's keeps init busy.
+_MOST_FOLDERS: Final = 4096
 _LINKS: Final = (
     Symlink("/proc/self/fd", "/dev/fd"),
     Symlink("/proc/self/fd/0", "/dev/stdin"),
@@ -57,28 +61,35 @@ def prepare(box: Box, environment: Environment) -> Shell:
     closure = environment.closure
     profile = profiles.parse(environment.profile)
     bash = profile.bash(closure)
-    try:
-        with open(f"{box.ours}/environment", "wb") as file:
-            file.write(profiles.script(profile, bash).encode(errors="surrogateescape"))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise ProfileError("its variables do not fit into the sandbox: make them smaller") from None
-    folders = (profile.text("PATH") or "").split(":")
-    env = next((f"{it}/env" for it in folders if _executable(closure, f"{it}/env")), None)
+    script = profiles.script(profile, bash).encode(errors="surrogateescape")
+    if len(script) > _SCRIPT_BYTES:
+        raise ProfileError(
+            f"its variables and functions make a script of {len(script)} bytes, and the most is"
+            f" {_SCRIPT_BYTES}: make them smaller"
+        )
+    with open(f"{box.ours}/environment", "wb") as file:
+        file.write(script)
+    folders = dict.fromkeys((profile.text("PATH") or "").split(":"))
+    inside = frozenset(closure)
+    candidates = (f"{folder}/env" for folder in islice(folders, _MOST_FOLDERS))
+    env = next((path for path in candidates if _executable(inside, path)), None)
     return Shell(closure, bash, env, tuple(_links(closure)))
 
 
-def _executable(closure: tuple[str, ...], path: str) -> bool:
+def _executable(closure: Container[str], path: str) -> bool:
     """Whether `path` leads to something in the closure that can be executed.
 
     A path of the closure may be a link, and this container has more than a jail has.
     """
-    roots = tuple(f"{root}/" for root in closure)
-    if not path.startswith(roots) or "\0" in path:
+    if _root(path) not in closure or "\0" in path:
         return False
     there = os.path.realpath(path)
-    return (there in closure or there.startswith(roots)) and os.access(there, os.X_OK)
+    return _root(there) in closure and os.access(there, os.X_OK)
+
+
+def _root(path: str) -> str:
+    """The store path that a path lies in."""
+    return "/".join(path.split("/", 4)[:4])
 
 
 def _links(closure: tuple[str, ...]) -> Iterator[Symlink]:

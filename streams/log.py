@@ -17,7 +17,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, NoStreamResponseError, ServiceUnavailableError
 
 from streams import events
-from streams.errors import Conflict, LogFull, LogUnavailable
+from streams.errors import Conflict, EntryTooLarge, LogFull, LogUnavailable
 from streams.events import AnyEvent, Event
 from streams.fold import Submission, fold_all
 from streams.reading import BROKEN, Extent, direct_get, extent
@@ -27,6 +27,8 @@ _LOGGER: Final = logging.getLogger(__name__)
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 _EXPECTED_SUBJECT: Final = "Nats-Expected-Last-Subject-Sequence-Subject"
 _TRIES: Final = 5
+#: The first and last line of all headers, and room to spare.
+_HEADERS_BYTES: Final = 64
 _NO_MESSAGE: Final = 10037
 _IN_FLIGHT_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.02
@@ -222,6 +224,7 @@ class EventLog:
 
     async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
         """Send without waiting for an answer: a batch is answered at its commit."""
+        self._check(subject, payload, headers)
         try:
             await self._client.publish(subject, payload, headers=headers)
         except BROKEN as error:
@@ -231,6 +234,7 @@ class EventLog:
         self, subject: str, payload: bytes, headers: dict[str, str], *, tries: int = _TRIES
     ) -> Msg:
         """Publish and wait for the ack; nats-py never repeats by itself."""
+        self._check(subject, payload, headers)
         for attempt in range(1, tries + 1):
             try:
                 return await self._client.request(
@@ -250,6 +254,15 @@ class EventLog:
             except BROKEN as error:
                 raise LogUnavailable(f"publish {subject}", repr(error)) from error
         raise AssertionError("unreachable")
+
+    def _check(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
+        """Raises EntryTooLarge. The server closes the connection of who sends more.
+
+        It counts headers as well, which nats-py does not.
+        """
+        size = len(payload) + sum(len(name) + len(value) + 4 for name, value in headers.items())
+        if size + _HEADERS_BYTES > (most := self._client.max_payload):
+            raise EntryTooLarge(f"publish {subject}", size, most)
 
 
 def _guard_headers(event: Event, after: int) -> dict[str, str]:

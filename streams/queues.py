@@ -21,7 +21,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
 from streams import events
-from streams.errors import Undecodable
+from streams.errors import LogUnavailable, Undecodable
 from streams.events import AnyEvent
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -146,7 +146,8 @@ async def deliveries(
     """Messages of one queue, as they come, for ever. Cancel the task to stop.
 
     Take `batch` above 1 only where each message takes no time: what waits here is leased to us.
-    With `every_seconds` no message wakes us: so often we take what there is, and rest.
+    With `every_seconds` no message wakes us: so often we take what there is, and rest. Raises
+    LogUnavailable when the connection is closed for good.
     """
     wait = _GLANCE_SECONDS if every_seconds else _PULL_SECONDS
     js = client.jetstream()
@@ -165,6 +166,8 @@ async def deliveries(
                         if delivery is not None:
                             yield delivery
         except (NatsError, OSError) as error:
+            if client.is_closed:  # for good: whoever starts us again makes a new connection
+                raise LogUnavailable(f"pull from {queue.name}", "connection closed") from error
             _LOGGER.warning("pull from %s: %r; trying again", queue.name, error)
             await asyncio.sleep(0.5)
 

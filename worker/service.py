@@ -144,7 +144,9 @@ class Service:
                     async for delivery in messages:
                         rest = _REST_SECONDS[0]
                         yield delivery
-            except Exception as error:  # noqa: BLE001 - the loop outlives whatever it is
+            except Exception as error:  # the loop outlives whatever it is
+                if self._client.is_closed:
+                    raise
                 _LOGGER.warning("queue %s: %r; next try in %.1f s", queue.name, error, rest)
                 await asyncio.sleep(rest)
                 rest = min(2 * rest, longest)

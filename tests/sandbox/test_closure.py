@@ -97,5 +97,5 @@ def test_environment_that_does_not_fit_is_said(sandbox):
     values = {f"LARGE_{n}": "'" * 4_000_000 for n in range(2)}
     answer = sandbox.run("echo", Case(), compile_script="true", profile=store.profile(**values))
     assert answer.compiled.outcome is Outcome.SANDBOX_ERROR
-    assert "do not fit" in answer.compiled.message
+    assert "make them smaller" in answer.compiled.message
     assert [type(frame) for frame in answer.frames].count(CompileDone) == 1

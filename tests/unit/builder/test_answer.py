@@ -126,3 +126,12 @@ def test_other_words_are_left_alone():
 )
 def test_init_and_the_api_agree_on_what_a_shell_may_read(name):
     assert nix.is_shell_file(name) == is_shell_file(name)
+
+
+def test_a_closure_that_no_event_could_hold_is_told_to_its_author():
+    paths = [f"/nix/store/{n:032d}-{'x' * 200}" for n in range(5000)]
+    assert nix_answer.too_large(paths[:4000]) is None
+    why = nix_answer.too_large(paths)
+    assert why is not None
+    assert "5000 paths" in why
+    assert str(nix_answer.CLOSURE_BYTES) in why

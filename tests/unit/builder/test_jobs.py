@@ -126,9 +126,13 @@ def test_roots_of_killed_builds_are_put_away_and_nothing_else(shared, tmp_path):
     deep(store / "h-x.drv.chroot/root", LONG, 25)
     deep(store / "h-x.drv.chroot/root", "d", 1500)
     (store / "h-y.drv.chroot").symlink_to("/etc")
+    for derivation in ("h-x.drv", "h-y.drv"):
+        (store / derivation).touch()
     (store / "h-x").mkdir()
+    (store / "h-z.drv.chroot").mkdir()  # an output: there is no derivation with its hash
     assert put_roots_aside(shared, tmp_path / "nix", shared.aside)
-    assert [path.name for path in store.iterdir()] == ["h-x"]
+    left = sorted(path.name for path in store.iterdir())
+    assert left == ["h-x", "h-x.drv", "h-y.drv", "h-z.drv.chroot"]
     assert len(list(shared.aside.folder.iterdir())) == 2
     shared.aside.empty()
     assert not any(shared.aside.folder.iterdir())
@@ -136,6 +140,7 @@ def test_roots_of_killed_builds_are_put_away_and_nothing_else(shared, tmp_path):
 
 async def test_roots_stay_while_a_builder_has_a_job(shared, tmp_path):
     (tmp_path / "nix/store/h-x.drv.chroot").mkdir()
+    (tmp_path / "nix/store/h-x.drv").touch()
     async with shared.used():
         assert not put_roots_aside(shared, tmp_path / "nix", shared.aside)
     assert (tmp_path / "nix/store/h-x.drv.chroot").exists()

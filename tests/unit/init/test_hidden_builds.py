@@ -15,6 +15,8 @@ def test_locks_and_roots_of_builds_are_hidden_and_nothing_else(tmp_path):
         (store / name).touch(mode)
         (store / name).chmod(mode)
     (store / "d-x.drv.chroot" / "root").mkdir(parents=True)
+    (store / "d-x.drv").touch()
+    (store / "h-x.drv.chroot").mkdir()  # an output may be called so
     for name, target in (("e.lock", "e.lock"), ("f.lock", "/root"), ("g.lock", "nowhere")):
         (store / name).symlink_to(target)
     _hide_others_builds(str(store), str(upper))
