@@ -11,7 +11,7 @@ from init.outcome import Outcome
 from streams import events
 from streams.blobs import Blobs
 from streams.content import Packer, by_digest
-from streams.errors import BlobMissing, Conflict, LogUnavailable
+from streams.errors import BlobMissing, Conflict, EntryTooLarge, LogUnavailable
 from streams.events import CancelRequested, DepsBuilt, DepsQueued, Finished, Started, Submitted
 from streams.fold import Status
 from streams.limits import Limits
@@ -233,3 +233,28 @@ async def test_the_server_holds_nothing_of_ours(nats, tmp_path):
     held = [str(Path(f"/proc/{nats.process.pid}/fd/{number}").readlink()) for number in range(3)]
     log = str(tmp_path / "nats" / "nats.log")
     assert held == ["/dev/null", log, log]
+
+
+async def test_what_the_server_would_close_the_connection_for_is_not_sent(nats):
+    """It counts the headers as well, and the client, which does not, would never come back."""
+    async with nats.connect("api") as client:
+        log = EventLog(client)
+        one = submitted("a1").model_copy(update={"environment_id": ""})
+        room = client.max_payload - len(events.encode(one))
+        with pytest.raises(EntryTooLarge, match="a1"):
+            await log.append(one.model_copy(update={"environment_id": "e" * (room - 50)}), after=0)
+        assert await log.append(
+            one.model_copy(update={"environment_id": "e" * (room - 400)}), after=0
+        )
+        assert not client.is_closed
+
+
+async def test_a_queue_ends_with_an_error_when_the_connection_is_closed_for_good(nats):
+    """So its process ends too, and whoever keeps it makes a new connection."""
+    async with nats.connect("builder") as builder:
+        queue = deliveries(builder, BUILDERS)
+        waiting = asyncio.create_task(anext(queue))
+        await asyncio.sleep(0.5)
+        await builder.close()
+        with pytest.raises(LogUnavailable, match="closed"):
+            await asyncio.wait_for(waiting, 20)

@@ -97,3 +97,23 @@ async def test_what_killed_builds_left_is_only_cleared_while_no_job_runs(shared)
             assert not nobody
     with shared.no_job() as nobody:
         assert nobody
+
+
+async def test_a_lease_is_one_environments_however_much_the_ids_resemble(shared):
+    told = []
+    async with (
+        asyncio.timeout(2),
+        shared.lease("abcd" + "0" * 28, lambda: told.append("waits")),
+        shared.lease("abcd" + "1" * 28, lambda: told.append("waits")),
+    ):
+        pass
+    assert told == []
+
+
+async def test_a_start_removes_the_files_of_leases_that_nobody_has(shared, store):
+    leases = store / "var/sandstream/leases"
+    async with shared.lease("free", lambda: None):
+        pass
+    async with shared.lease("had", lambda: None):
+        Shared(store).make()
+        assert [file.name for file in leases.iterdir()] == ["had"]

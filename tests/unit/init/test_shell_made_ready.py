@@ -1,0 +1,24 @@
+"""What init does with a shell outside of every limit has a bound of its own."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+from init import shell
+from init.frames import Environment
+
+
+def test_no_more_of_a_path_is_looked_at_than_a_shell_can_mean(monkeypatch, tmp_path):
+    looked = []
+    monkeypatch.setattr(shell, "_executable", lambda _closure, path: looked.append(path))
+    root = "/nix/store/" + "0" * 32 + "-x"
+    folders = ":".join([*(f"{root}/{n}" for n in range(100_000)), *[f"{root}/0"] * 100_000])
+    variables = {
+        "BASH": {"type": "var", "value": f"{root}/bin/bash"},
+        "PATH": {"type": "exported", "value": folders},
+    }
+    box = SimpleNamespace(ours=str(tmp_path))
+    ready = shell.prepare(box, Environment((root,), json.dumps({"variables": variables}).encode()))
+    assert ready.env is None
+    assert len(looked) == len(set(looked)) == shell._MOST_FOLDERS
