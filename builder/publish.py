@@ -104,10 +104,16 @@ class Publisher:
         return self._notes / _hash(path)
 
     def _show(self, key: str) -> None:
-        """The public key beside what it signs, for who sets up another host."""
+        """The public key beside what it signs, for who sets up another host.
+
+        Whole or not at all: half a key is a key that has signed nothing.
+        """
         if (cache := files_of(self._to)) is not None:
-            (cache / KEYS).mkdir(parents=True, exist_ok=True)
-            (cache / KEYS / f"{self._name}.pub").write_text(key)
+            shown = cache / KEYS / f"{self._name}.pub"
+            shown.parent.mkdir(parents=True, exist_ok=True)
+            fresh = shown.with_suffix(".new")
+            fresh.write_text(key)
+            fresh.replace(shown)
 
 
 def _hash(path: str) -> str:

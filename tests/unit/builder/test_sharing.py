@@ -206,6 +206,20 @@ async def test_the_note_of_what_was_collected_goes_at_the_next_start(tmp_path, c
     assert publisher.lacks(PATH)
 
 
+async def test_a_key_is_shown_whole_or_not_at_all(tmp_path):
+    publisher = Publisher("n", tmp_path, f"file://{tmp_path}/cache", Shared(tmp_path))
+    publisher.secret.write_text("secret")
+    publisher.public.write_text("n-1:public")
+    shown = tmp_path / "cache/keys/n.pub"
+    shown.parent.mkdir(parents=True)
+    shown.write_text("n-1:before")
+    with shown.open() as reader:
+        await publisher.prepare()
+        assert reader.read() == "n-1:before"  # nothing was cut from under who reads it just now
+    assert shown.read_text() == "n-1:public"
+    assert [file.name for file in shown.parent.iterdir()] == ["n.pub"]
+
+
 async def test_a_key_that_is_there_stays(tmp_path):
     publisher = Publisher("n", tmp_path, f"file://{tmp_path}/cache", Shared(tmp_path))
     publisher.secret.write_text("secret")
