@@ -265,3 +265,12 @@ async def test_no_attribute_of_a_derivation_opens_its_sandbox(builder, option):
     words = stderr(state).replace("echo open", "")
     assert "open /" not in words, words
     assert "password:" not in words.replace("password:$", "") or "password::" in words, words
+
+
+async def test_a_shell_that_says_that_our_daemon_has_died_is_not_built_for_ever(builder):
+    words = "Nix daemon disconnected unexpectedly (maybe it crashed?)"
+    state = await builder.build(shell(f'x = throw "{words} {uuid.uuid4().hex}";'))
+    assert state.dependencies.outcome == "nonzero-exit", state.dependencies
+    assert words in stderr(state)
+    assert await builder.said("DaemonFailed") == 3  # so often it is believed
+    await still_works(builder)
