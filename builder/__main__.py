@@ -66,6 +66,7 @@ async def serve(
         jobs=settings.builder_jobs,
         wall_seconds=settings.builder_wall_seconds,
         lease=shared.lease,
+        building=shared.building,
         find=catalogue.find,
     )
     async with connect(nats, name=settings.by) as client:

@@ -43,9 +43,11 @@ class Answer:
     queued_seconds: float
 
 
-#: Alone with an environment among all who build for this store; the function is called when it
-#: has to be waited for.
+#: Alone with an environment among all who build for this store; the function is called while
+#: another of them builds it.
 Lease = Callable[[str, Callable[[], None]], AbstractAsyncContextManager[None]]
+#: Tells those who wait for the lease that its holder builds now.
+Building = Callable[[str], AbstractAsyncContextManager[None]]
 #: What there is of an environment already.
 Find = Callable[[str], Record | None]
 #: Builds an order until `stop` is set; raises BuilderError when it is our fault.
@@ -76,11 +78,13 @@ class Builds:
         *,
         jobs: int,
         wall_seconds: float,
-        lease: Lease = lambda _id, _waiting: nullcontext(),
+        lease: Lease = lambda _id, _built: nullcontext(),
+        building: Building = lambda _id: nullcontext(),
         find: Find = lambda _id: None,
     ) -> None:
         self._build = build
         self._lease = lease
+        self._building = building
         self._find = find
         self._slots = asyncio.Semaphore(jobs)
         self._wall_seconds = wall_seconds
@@ -141,7 +145,7 @@ class Builds:
                     running.found = running.found or "hit"
                     return Built(decide.there(), record)
                 running.found = None
-                async with self._slots:
+                async with self._slots, self._building(id_):
                     running.building = True
                     running.begun.set()
                     return await self._build(order, running.stop)

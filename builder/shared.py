@@ -5,7 +5,8 @@ the words of `streams/hoststore.py`, as workers say it too; here is what concern
 
 `published/…`  what was copied to which cache (`builder/publish.py`).
 `removing`  what killed builds left below the store; any builder removes it.
-`leases/…`  who builds an environment; others wait, and find it in the catalogue.
+`leases/…`  who is to build an environment; others wait, and find it in the catalogue. Its build
+            may still wait for a slot, so there is a second lock for the time of the build itself.
 """
 
 from __future__ import annotations
@@ -66,10 +67,34 @@ class Shared:
             os.close(file)
 
     @asynccontextmanager
-    async def lease(self, id_: str, waiting: Callable[[], None]) -> AsyncIterator[None]:
-        """Alone with this environment; `waiting` is called when another has it now."""
+    async def lease(self, id_: str, built: Callable[[], None]) -> AsyncIterator[None]:
+        """Alone with this environment; `built` is called, often, while another builds it."""
+
+        def waiting() -> None:
+            if self._is_built(id_):
+                built()
+
         async with locked(self._leases / id_, fcntl.LOCK_EX, waiting):
             yield
+
+    @asynccontextmanager
+    async def building(self, id_: str) -> AsyncIterator[None]:
+        """Who has the lease builds in the block; all builders of this store see it."""
+        async with locked(self._building(id_), fcntl.LOCK_EX):
+            yield
+
+    def _building(self, id_: str) -> Path:
+        return self._leases / f"{id_}.building"
+
+    def _is_built(self, id_: str) -> bool:
+        try:
+            file = os.open(self._building(id_), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return not taken(file, fcntl.LOCK_SH)  # shared: who looks is no builder to another
+        finally:
+            os.close(file)
 
 
 def _unlink_unused(lease: Path) -> None:

@@ -83,7 +83,7 @@ class InUse:
 async def locked(
     path: Path, kind: int, waiting: Callable[[], None] | None = None
 ) -> AsyncIterator[None]:
-    """A `flock` for the block; `waiting` is called when another has it now."""
+    """A `flock` for the block; `waiting` is called at each look at which another has it."""
     file = await _lock(path, kind, waiting)
     try:
         yield
@@ -96,11 +96,10 @@ async def _lock(path: Path, kind: int, waiting: Callable[[], None] | None = None
     # to read: a lock needs no right to write, and its file may be another user's
     file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        if not taken(file, kind):
+        while not taken(file, kind):
             if waiting is not None:
                 waiting()
-            while not taken(file, kind):
-                await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(_AGAIN_SECONDS)
     except BaseException:
         os.close(file)
         raise

@@ -15,6 +15,7 @@ import pytest
 from builder.builds import Builds, Built, Order
 from builder.catalogue import Record
 from builder.errors import DaemonFailed
+from builder.shared import Shared
 from init.frames import Report
 from init.limits import Stage, defaults
 from init.outcome import Outcome
@@ -210,3 +211,25 @@ async def test_one_that_waits_for_another_builder_has_its_own_deadline():
     answer = await asyncio.wait_for(builds.get(order(wall_seconds=0.1)), 5)
     assert answer.built.report.outcome is Outcome.WALL_TIME_LIMIT
     await builds.close()
+
+
+async def test_who_waits_for_a_build_that_waits_for_a_slot_has_no_clock_running(tmp_path):
+    (tmp_path / "var/nix").mkdir(parents=True)
+    shared = Shared(tmp_path)
+    shared.make()
+    fake = Fake(seconds=60)
+    builds = Builds(
+        fake, jobs=1, wall_seconds=1800, lease=shared.lease, building=shared.building
+    )  # fmt: skip
+    other = asyncio.create_task(builds.get(order("other")))
+    ahead = asyncio.create_task(builds.get(order("e")))
+    await asyncio.sleep(0.1)
+    waiter = asyncio.create_task(builds.get(order("e", memory_bytes=7, wall_seconds=0.2)))
+    await asyncio.sleep(0.6)
+    assert not waiter.done()
+    other.cancel()  # now the one ahead begins, and with it the waiter's clock
+    answer = await asyncio.wait_for(waiter, 10)
+    assert answer.built.report.outcome is Outcome.WALL_TIME_LIMIT
+    assert [order.environment_id for order in fake.orders] == ["other", "e"]
+    await builds.close()
+    await asyncio.gather(other, ahead, return_exceptions=True)

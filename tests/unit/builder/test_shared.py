@@ -70,16 +70,21 @@ async def test_a_new_job_comes_after_a_collector_that_waits(shared):
     assert order == ["collected", "job"]
 
 
-async def test_one_alone_has_the_lease_and_the_other_is_told_to_wait(shared):
+async def test_one_alone_has_the_lease_and_the_other_is_told_when_it_builds(shared, store):
     told = []
-    async with shared.lease("e", lambda: told.append("first")):
-        second = asyncio.create_task(shared.lease("e", lambda: told.append("waits")).__aenter__())
+    beside = Shared(store)  # another builder's
+    async with shared.lease("e", lambda: told.append("first")), shared.building("other"):
+        second = asyncio.create_task(beside.lease("e", lambda: told.append("built")).__aenter__())
         async with shared.lease("other", lambda: told.append("other")):
             pass
         await asyncio.sleep(0.2)
         assert not second.done()
-    await asyncio.wait_for(second, 2)
-    assert told == ["waits"]
+        assert told == []
+        async with shared.building("e"), asyncio.timeout(10):
+            while not told:
+                await asyncio.sleep(0.01)
+    await asyncio.wait_for(second, 10)
+    assert set(told) == {"built"}
 
 
 async def test_who_gives_up_waiting_leaves_no_lock(shared):
@@ -114,6 +119,8 @@ async def test_a_start_removes_the_files_of_leases_that_nobody_has(shared, store
     leases = store / "var/sandstream/leases"
     async with shared.lease("free", lambda: None):
         pass
-    async with shared.lease("had", lambda: None):
+    async with shared.lease("had", lambda: None), shared.building("had"):
         Shared(store).make()
-        assert [file.name for file in leases.iterdir()] == ["had"]
+        assert sorted(file.name for file in leases.iterdir()) == ["had", "had.building"]
+    Shared(store).make()
+    assert list(leases.iterdir()) == []
