@@ -27,6 +27,8 @@ def fault_of(name: str) -> str | None:  # noqa: PLR0911 - one for each fault
     """Why a file can't have this name, and what to write instead; None when it can."""
     if not name:
         return "is empty: give the file a name, for example main.py"
+    if len(name.encode()) > NAME_BYTES:  # before anything looks at each letter
+        return f"is {len(name.encode())} bytes long: the most is {NAME_BYTES}"
     if any(unicodedata.category(letter) == "Cc" for letter in name):
         return "holds a control character: use letters that can be seen"
     if "\\" in name:
@@ -38,8 +40,6 @@ def fault_of(name: str) -> str | None:  # noqa: PLR0911 - one for each fault
         return "leaves the work folder: write it without .."
     if "." in parts or "" in parts:
         return "has an empty part or a lone dot: write it plainly, for example src/main.c"
-    if len(name.encode()) > NAME_BYTES:
-        return f"is {len(name.encode())} bytes long: the most is {NAME_BYTES}"
     if len(parts) > MAX_DEPTH:
         return f"has {len(parts)} parts: the most is {MAX_DEPTH}"
     longest = max(len(part.encode()) for part in parts)

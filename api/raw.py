@@ -63,6 +63,8 @@ def _event(state: Submission, stage: str, case: str | None) -> str | None:
     """The end of the subject of the event that tells of a stage."""
     match stage:
         case "dependencies":
+            if state.dependencies is None:  # of an attempt that was lost, if there was one
+                return None
             kept = state.how != "in-container"
             return Status.DEPS_BUILT if kept else f"{Status.DEPS_BUILT}.in-container"
         case "compile":

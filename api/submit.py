@@ -138,7 +138,8 @@ class Submissions:
     async def cancel(self, submission_id: str) -> Submission:
         """The submission with a durable wish to end it. Raises Problem 404, or 409 at its end."""
         for _ in range(_TRIES):
-            state = await self._states.now(submission_id)
+            # its outline: a large one's story takes longer to read than its next event to come
+            state = await self._states.outline(submission_id)
             if state.ended:
                 raise Problem(
                     409,
@@ -153,7 +154,7 @@ class Submissions:
                 await self._log.append(event, after=state.sequence)
             except Conflict:
                 continue
-            return await self._states.now(submission_id)
+            return await self._states.outline(submission_id)
         raise LogUnavailable(f"cancel {submission_id}", f"refused {_TRIES} times in a row")
 
 

@@ -15,6 +15,8 @@ from typing import Final
 
 import orjson
 
+from streams import files
+
 _LOGGER: Final = logging.getLogger(__name__)
 _SUFFIX: Final = ".json"
 
@@ -82,13 +84,7 @@ class Catalogue:
         self._roots.mkdir(parents=True, exist_ok=True)
         _replace_link(record.path, self._roots / record.id)
         self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._file(record.id)
-        fresh = file.with_suffix(".new")
-        with fresh.open("wb") as out:
-            out.write(orjson.dumps(asdict(record)))
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(file)
+        files.replace(self._file(record.id), orjson.dumps(asdict(record)))
         self._known[record.id] = record
         self._built(record.path)
 

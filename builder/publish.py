@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from builder import nixstore
 from builder.errors import StoreFailed
 from builder.shared import Shared
+from streams import files
 
 _LOGGER: Final = logging.getLogger(__name__)
 _COPY_SECONDS: Final = 1800.0
@@ -111,9 +112,7 @@ class Publisher:
         if (cache := files_of(self._to)) is not None:
             shown = cache / KEYS / f"{self._name}.pub"
             shown.parent.mkdir(parents=True, exist_ok=True)
-            fresh = shown.with_suffix(".new")
-            fresh.write_text(key)
-            fresh.replace(shown)
+            files.replace(shown, key.encode())
 
 
 def _hash(path: str) -> str:

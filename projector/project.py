@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from streams.content import Content
 from streams.errors import Undecodable
-from streams.events import ROOT, TERMINAL, AnyEvent, DepsBuilt, DepsQueued, Submitted
+from streams.events import (
+    ROOT,
+    TERMINAL,
+    AnyEvent,
+    Compiled,
+    DepsBuilt,
+    DepsQueued,
+    Ran,
+    Submitted,
+)
 from streams.readmodel import Built, where
 
 
@@ -13,7 +24,8 @@ from streams.readmodel import Built, where
 class Stretch:
     """Consecutive events: by submission, so that each entry is written once for all of them.
 
-    `by_environment`: those of them that made or used one. `opened`: by how many the submissions
+    `letters`: of what is large in them. `by_environment`: those of them that made or used one.
+    `opened`: by how many the submissions
     that have not ended become more, and the environments that are wanted for themselves. `answers`:
     those of them whose asking stands before this stretch, or has left the log.
     """
@@ -21,6 +33,7 @@ class Stretch:
     by_submission: dict[str, list[AnyEvent]] = field(default_factory=dict)
     by_environment: dict[str, list[DepsBuilt]] = field(default_factory=dict)
     events: int = 0
+    letters: int = 0
     opened: int = 0
     answers: list[DepsBuilt] = field(default_factory=list)
     damaged: int = 0
@@ -33,6 +46,7 @@ class Stretch:
             self.damaged += 1
             return
         self.events += 1
+        self.letters += letters(item)
         if isinstance(item, DepsBuilt) and item.environment is not None:
             self.by_environment.setdefault(item.environment.id, []).append(item)
         if item.root != ROOT:
@@ -52,6 +66,22 @@ class Stretch:
                 self.asked.remove(item.submission_id)
             else:
                 self.answers.append(item)
+
+
+def letters(event: AnyEvent) -> int:
+    """Of what may be large in it: contents that stand in place, and the names of a closure."""
+    contents: Iterable[Content] = ()
+    names: Iterable[str] = ()
+    match event:
+        case Submitted():
+            contents = event.request.contents()
+        case DepsQueued():
+            contents = (file.content for file in event.files)
+        case DepsBuilt() | Compiled() | Ran():
+            contents = (event.result.stdout, event.result.stderr)
+    if isinstance(event, DepsBuilt) and event.environment is not None:
+        names = event.environment.closure
+    return sum(len(content.data or "") for content in contents) + sum(map(len, names))
 
 
 def begins(events: list[AnyEvent]) -> bool:

@@ -22,6 +22,8 @@ from streams.replay import events_of, read_all
 _LOGGER: Final = logging.getLogger(__name__)
 #: Events that are folded before anything is written.
 _STRETCH: Final = 500
+#: And letters in them: some take four bytes each, and no checkpoint is written before.
+_STRETCH_LETTERS: Final = 16 * 1024 * 1024
 #: Entries that are written at once.
 _WRITES: Final = 32
 #: States of submissions that go on, and letters of their contents together: reading the story of a
@@ -52,7 +54,7 @@ class Projection:
         stretch = Stretch()
         async for item in read_all(self._log, after=self.progress.sequence):
             stretch.add(item)
-            if stretch.events + stretch.damaged >= _STRETCH:
+            if _is_full(stretch):
                 await self._apply(stretch)
                 stretch = Stretch()
                 if until is not None and time.monotonic() > until:
@@ -169,6 +171,10 @@ class Projection:
         except EntryTooLarge as error:
             _LOGGER.error("%s; the entry is cut", error)  # noqa: TRY400 - it names what and how
             return await self.generation.put(least(state), revision)
+
+
+def _is_full(stretch: Stretch) -> bool:
+    return stretch.events + stretch.damaged >= _STRETCH or stretch.letters >= _STRETCH_LETTERS
 
 
 async def serve(

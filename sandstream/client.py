@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict
@@ -185,7 +185,7 @@ class Client:
         """Everything that a stage (`dependencies`, `compile`, `runs/0`) wrote to one channel."""
         return (await self._call("GET", f"/submissions/{id_}/{stage}/{channel}")).content
 
-    async def events(self, id_: str, *, after: int = 0) -> AsyncIterator[ServerEvent]:
+    async def events(self, id_: str, *, after: int = 0) -> AsyncGenerator[ServerEvent, None]:
         """Its events as they happen, to the last one; nothing where `after` is the last one.
 
         A broken connection, and a server that can't tell just now, is taken up again.

@@ -31,6 +31,7 @@ from sandstream.plans import (
     evaluator_config,
     storekeeper_config,
 )
+from streams import files
 
 _STOP_SECONDS: Final = 15
 _READY_SECONDS: Final = 30.0
@@ -219,10 +220,7 @@ def _delegate(stack: BuilderStack, file: str, running: Running, uid: int) -> Non
     """Tell a container its cgroups: a file that appears whole."""
     if running.pid == 0:
         return  # it has ended already; `_listening` tells why
-    target = stack.run / file
-    fresh = target.with_name(f"{target.name}.new")
-    fresh.write_bytes(encode(delegate(running.pid, uid)))
-    fresh.replace(target)
+    files.replace(stack.run / file, encode(delegate(running.pid, uid)))
 
 
 async def _listening(socket: Path, container: Pair | Running) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sandstream.client import Client, Submission
-from sandstream.replay import body
+from sandstream.replay import asked
 
 _PAGE: Final = 100
 
@@ -47,8 +47,11 @@ async def show(client: Client, *, limit: int, console: Console) -> int:
 
 
 async def retry(client: Client, id_: str) -> str:
-    """Post it anew, as it was asked for; the new one's id. Raises NotDeadError."""
+    """Post it anew, as it was asked for; the new one's id.
+
+    Raises NotDeadError, NotReplayableError.
+    """
     found = await client.get(id_)
     if found["status"] != "failed":
         raise NotDeadError(f"{id_} is {found['status']}, not failed; `replay` runs it again")
-    return await client.submit(body(found), key=key(id_))
+    return await client.submit(await asked(client, found), key=key(id_))

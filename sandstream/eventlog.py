@@ -100,7 +100,7 @@ async def _keep(config: ServerConfig, state: State, say: Say, ready: asyncio.Fut
                     ready.set_result(url)
                 status = await process.wait()
                 why = ended(status)
-        except ServerFailed as error:
+        except (ServerFailed, OSError) as error:  # no memory or disk is left for it: then later
             if not ready.done():
                 ready.set_exception(error)
                 return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 from sandstream.client import Client, StageResult, Submission
@@ -13,20 +14,35 @@ _COMPARED: Final = ("outcome", "exit_code", "signal", "stdout", "stderr", "verdi
 
 
 class NotReplayableError(Exception):
-    """The request is not here in full: a file is too large for the object."""
+    """The request is not here in full: something of it is too large for the object."""
 
 
-def body(found: Submission) -> dict[str, Any]:
-    """The request of a submission as the body of a new one: nulls stand for what was absent."""
+def body(found: Submission, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The request of a submission as the body of a new one: nulls stand for what was absent.
+
+    `recorded`: as its first event has it, which tells what is absent from what is too large to be
+    shown. Raises NotReplayableError.
+    """
     request = found["request"]
-    for file in request["files"]:
-        if file["content"] is None:
-            raise NotReplayableError(f"{file['name']} is too large to be sent again from here")
+    for what, shown, was in _contents(request, recorded):
+        if shown is None and was is not None:
+            raise NotReplayableError(f"{what} is too large to be sent again from here")
     cases = [
         {name: value for name, value in case.items() if case.get(_subject(name)) is not None}
         for case in request["test_cases"]
     ]
     return {**request, "test_cases": cases}
+
+
+def _contents(request: Any, recorded: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """What each is, as the object shows it, and as it was recorded."""
+    for file, was in zip(request["files"], recorded["files"], strict=True):
+        yield file["name"], file["content"], was["content"]
+    for n, (case, was) in enumerate(
+        zip(request["test_cases"], recorded["test_cases"], strict=True)
+    ):
+        for name in ("stdin", "expected_stdout"):
+            yield f"{name} of test case {n}", case[name], was[name]
 
 
 def _subject(name: str) -> str:
@@ -51,8 +67,16 @@ def differences(old: Submission, new: Submission) -> Iterator[str]:
                 yield f"{name}: {field} was {was!r}, is {now!r}"
 
 
+async def asked(client: Client, found: Submission) -> dict[str, Any]:
+    """`body`, with the first event read for it. Raises NotReplayableError."""
+    async with aclosing(client.events(found["id"])) as events:
+        async for event in events:
+            return body(found, event.fields["request"])
+    raise NotReplayableError(f"{found['id']} has no first event")
+
+
 async def run(client: Client, id_: str) -> tuple[Submission, Submission]:
     """The old one and the new one, both at their end."""
     old = await client.get(id_)
-    new = await client.run(body(old))
+    new = await client.run(await asked(client, old))
     return old, new

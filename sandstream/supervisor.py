@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -73,7 +73,10 @@ class Child:
         return process.pid if process is not None and process.returncode is None else None
 
     async def spawn(self) -> asyncio.subprocess.Process:
-        """In a session of its own: Ctrl-C reaches us alone, and we stop things in order."""
+        """In a session of its own: Ctrl-C reaches us alone, and we stop things in order.
+
+        Raises OSError when there is no memory or disk left for it.
+        """
         with self.log.open("ab") as out:
             process = await asyncio.create_subprocess_exec(
                 *self.program.argv,
@@ -84,21 +87,32 @@ class Child:
                 cwd=self.program.folder,
                 start_new_session=True,
             )
+        try:
+            leftovers.note(self._notes, self.program.name, process.pid)
+        except OSError:  # a next life would not know it
+            process.kill()
+            await process.wait()
+            raise
         self._process = process
-        leftovers.note(self._notes, self.program.name, process.pid)
         return process
 
     async def keep(self) -> None:
-        """Wait for its death, say so, start it again; for ever."""
+        """Wait for its death, say so, start it again; for ever.
+
+        A machine that has no memory or disk left can't start it either: then later.
+        """
         deaths = Deaths()
         while True:
             deaths.born()
-            process = self._process or await self.spawn()
-            status = await process.wait()
-            self._process = None
-            self.restarts += 1
+            try:
+                process = self._process or await self.spawn()
+                why = ended(await process.wait())
+                self._process = None
+                self.restarts += 1
+            except OSError as error:
+                why = f"could not be started: {error}"
             wait = deaths.died()
-            self._say(f"{self.program.name} {ended(status)}; again in {wait:g} s ({self.log})")
+            self._say(f"{self.program.name} {why}; again in {wait:g} s ({self.log})")
             await asyncio.sleep(wait)
 
     async def stop(self) -> None:
@@ -130,6 +144,5 @@ async def supervised(program: Program, state: State, say: Say) -> AsyncIterator[
         yield child
     finally:
         keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeper
+        await asyncio.gather(keeper, return_exceptions=True)
         await child.stop()

@@ -63,13 +63,13 @@ async def _archive(arguments: argparse.Namespace) -> int:
         raise ArchiveRefused(f"SANDSTREAM_KEEP_DAYS={kept}: all from {latest:%Y-%m-%d} on stays")
     async with reached(read(NatsSettings), name="archive") as client:
         await archive(client, arguments.folder, before, arguments.period, print)
-        print((await tidy(client, now)).line())
+        print((await tidy(client)).line())
     return 0
 
 
 async def _tidy(_arguments: argparse.Namespace) -> int:
     async with reached(read(NatsSettings), name="tidy") as client:
-        print((await tidy(client, events.now())).line())
+        print((await tidy(client)).line())
     return 0
 
 

@@ -97,11 +97,7 @@ class Submission(Frozen):
     def contents(self) -> Iterator[Content]:
         """Those of the request and of every stage, in the order in which clients see them."""
         if self.request is not None:
-            yield from (file.content for file in self.request.files)
-            for case in self.request.test_cases:
-                yield case.stdin
-                if case.expected_stdout is not None:
-                    yield case.expected_stdout
+            yield from self.request.contents()
         for result in (self.dependencies, self.compile, *self.runs):
             if result is not None:
                 yield result.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from typing import Final, Literal
 
 from pydantic import Field
@@ -54,6 +55,14 @@ class Request(Frozen):
     limits: Limits = Limits()
     test_cases: tuple[TestCase, ...] = Field(default=(TestCase(),), min_length=1)
     stop_on_failure: bool = False
+
+    def contents(self) -> Iterator[Content]:
+        """In the order in which clients see them."""
+        yield from (file.content for file in self.files)
+        for case in self.test_cases:
+            yield case.stdin
+            if case.expected_stdout is not None:
+                yield case.expected_stdout
 
     @property
     def compiles(self) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from streams import files
 from streams.rights import ADMIN, ROUTE, USERS, authorization
 
 _STOP_SECONDS: Final = 10.0
@@ -94,8 +95,7 @@ def passwords(file: Path) -> dict[str, str]:
         return found
     made = {name: found.get(name) or secrets.token_urlsafe(24) for name in names}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch(mode=0o600)
-    file.write_text(json.dumps(made))
+    files.replace(file, json.dumps(made).encode(), mode=0o600)
     return made
 
 
@@ -115,6 +115,8 @@ async def server(config: ServerConfig) -> AsyncIterator[tuple[asyncio.subprocess
     file = config.folder / "nats.conf"
     file.touch(mode=0o600)
     file.write_text(config.text())
+    for ports in config.folder.glob("nats-server_*.ports"):
+        ports.unlink()  # of a life that was killed: another's pid may come again
     log = config.folder / "nats.log"
     # Its words before it has read its configuration go to the log as well. It must hold nothing of
     # ours: whoever reads our output to its end would wait for it when we are killed.

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
 from nats.aio.client import Client
 
+from streams import chunks
 from streams.archive import named
 from streams.archived import Register
 from streams.errors import Undecodable
@@ -50,8 +51,9 @@ class Rest:
     built: dict[str, Built] = field(default_factory=dict)
 
 
-async def tidy(client: Client, now: datetime, grace: timedelta = GRACE) -> Tidied:
-    """Raises LogUnavailable."""
+async def tidy(client: Client, grace: timedelta = GRACE) -> Tidied:
+    """Raises LogUnavailable, LogFull."""
+    began = await chunks.clock(client)  # of all hosts' clocks, the one that never differs
     held = await extent(client)
     rest = await _rest(client, held)
     done = Tidied()
@@ -60,7 +62,7 @@ async def tidy(client: Client, now: datetime, grace: timedelta = GRACE) -> Tidie
         generation = await ReadModel(client).generation(name)
         done.entries += await _submissions(client, generation, archived, held.first)
         done.environments += await _environments(client, generation, rest.built, held.first)
-    done.blobs = await sweep(client, rest.named, now, grace)
+    done.blobs = await sweep(client, rest.named, began, grace)
     return done
 
 

@@ -15,7 +15,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final, TypeVar
 
 from nats.aio.client import Client
@@ -42,9 +41,14 @@ class Swept:
     uploads: int = 0
 
 
-async def sweep(client: Client, named: set[str], now: datetime, grace: timedelta = GRACE) -> Swept:
-    """`named`: by the events of the log. Raises LogUnavailable, LogFull."""
-    run = _Run(client, named, now, grace)
+async def sweep(
+    client: Client, named: set[str], began: datetime, grace: timedelta = GRACE
+) -> Swept:
+    """`named`: by the events that the log had when it `began`, by the server's clock.
+
+    Raises LogUnavailable, LogFull.
+    """
+    run = _Run(client, named, began, grace)
     try:
         await run.perform()
     except (NatsError, JetStreamError, OSError) as error:
@@ -55,23 +59,23 @@ async def sweep(client: Client, named: set[str], now: datetime, grace: timedelta
 class _Run:
     """One sweep. It counts after what it awaits: `+=` reads the sum first, and others add to it."""
 
-    def __init__(self, client: Client, named: set[str], now: datetime, grace: timedelta) -> None:
+    def __init__(self, client: Client, named: set[str], began: datetime, grace: timedelta) -> None:
         self._client = client
         self._named = named
-        self._now = now
+        self._began = began
         self._grace = grace
         self._described: set[str] = set()
-        self._changes: list[tuple[Description, datetime | None]] = []
+        self._unused: list[Description] = []
+        self._used: list[Description] = []
         self.done = Swept()
 
     async def perform(self) -> None:
         """A mark takes room, and there may be none left: so whatever goes, goes first."""
         written = await chunks.nuids(self._client)
         await _each(await Blobs(self._client).names(), self._look)
-        # A chunk has its server's time: an admin's clock that is ahead must not make it older.
-        now = min(self._now, await chunks.clock(self._client))
-        await _each(written - self._described, partial(self._lose, now))
-        await _each(self._changes, self._mark)
+        await _each(written - self._described, self._lose)
+        await _each(self._used, self._use)
+        await _each(self._unused, self._mark)
 
     async def _look(self, sha256: str) -> None:
         blob = Description(self._client, sha256)
@@ -81,17 +85,17 @@ class _Run:
         since = blob.unused_since
         if sha256 in self._named:
             if since is not None:
-                self._changes.append((blob, None))
+                self._used.append(blob)
         elif since is None:
-            self._changes.append((blob, self._now))
-        elif self._now - since >= self._grace:
+            self._unused.append(blob)
+        elif self._began - since >= self._grace:
             removed = await blob.remove()
             self.done.removed += removed
 
-    async def _lose(self, now: datetime, nuid: str) -> None:
+    async def _lose(self, nuid: str) -> None:
         """No list proves that nothing names it, since what is listed changes meanwhile."""
         newest = await chunks.newest(self._client, nuid)
-        if newest is None or now - newest.at < self._grace:
+        if newest is None or self._began - newest.at < self._grace:
             return
         blob = Description(self._client, newest.sha256)
         if await blob.read() and blob.chunks.nuid == nuid:
@@ -99,10 +103,16 @@ class _Run:
         removed = await chunks.purge(self._client, chunks.subject(nuid))
         self.done.uploads += bool(removed)
 
-    async def _mark(self, change: tuple[Description, datetime | None]) -> None:
-        blob, at = change
-        marked = await blob.mark(at)
-        self.done.marked += marked and at is not None
+    async def _use(self, blob: Description) -> None:
+        await blob.mark(None)
+
+    async def _mark(self, blob: Description) -> None:
+        """With the time of now: what was looked at before it, and named since, has all the grace.
+
+        The whole log was read since this began, which may have taken longer than that.
+        """
+        marked = await blob.mark(await chunks.clock(self._client))
+        self.done.marked += marked
 
 
 async def _each(items: Iterable[_Item], work: Callable[[_Item], Awaitable[None]]) -> None:

@@ -184,9 +184,9 @@ async def test_blobs_that_nobody_names_any_more_go_at_a_later_run(kept, tmp_path
         assert await blobs.bytes_of(once) == ONCE
         # Wanted again before it went: it stays.
         await blobs.put_all({once.sha256: ONCE})
-        done = await tidy(admin, datetime.now(UTC), timedelta(0))
+        done = await tidy(admin, timedelta(0))
         assert (done.blobs.marked, done.blobs.removed) == (1, 0)
-        done = await tidy(admin, datetime.now(UTC), timedelta(0))
+        done = await tidy(admin, timedelta(0))
         assert (done.blobs.marked, done.blobs.removed) == (0, 1)
         with pytest.raises(BlobMissing):
             await blobs.bytes_of(once)
