@@ -10,15 +10,13 @@ from typing import Final
 from starlette.requests import ClientDisconnect, Request
 
 from api.problems import Problem, too_large
+from api.room import Room, Share
 from api.settings import ApiSettings
 
 #: A client that is still sending would see a reset instead of our 413: so much is read and dropped.
 _DROPPED_BYTES: Final = 64 * 1024 * 1024
 _DROP_SECONDS: Final = 5.0
 _SILENCE_SECONDS: Final = 0.5
-#: Of each body these count as nothing: the server buffers as much for any connection, and so a few
-#: who send slowly, and much, do not keep out all others.
-_FREE_BYTES: Final = 64 * 1024
 _RETRY_SECONDS: Final = 2
 
 
@@ -28,9 +26,12 @@ class Bodies:
     def __init__(self, settings: ApiSettings) -> None:
         self._limit = settings.body_limit_bytes
         self._seconds = settings.body_seconds
-        self._most = max(settings.bodies_limit_bytes, settings.body_limit_bytes)
-        #: Bytes that are held now.
-        self.held = 0
+        self._room = Room(max(settings.bodies_limit_bytes, settings.body_limit_bytes))
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held now."""
+        return self._room.held
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
@@ -40,13 +41,13 @@ class Bodies:
         does not come in time, 503 when all bodies together are too large.
         """
         _check_form(request)
-        share = _Share(self)
+        share = Share(self._room)
         try:
             yield await self._timely(request, share)
         finally:
             share.give_back()
 
-    async def _timely(self, request: Request, share: _Share) -> bytes:
+    async def _timely(self, request: Request, share: Share) -> bytes:
         seconds = self._seconds
         try:
             async with asyncio.timeout(seconds):
@@ -59,7 +60,7 @@ class Bodies:
                 headers={"Connection": "close"},
             ) from error
 
-    async def _whole(self, request: Request, share: _Share) -> bytes:
+    async def _whole(self, request: Request, share: Share) -> bytes:
         declared = request.headers.get("content-length", "")
         problem = self._refusal(int(declared), share) if declared.isdecimal() else None
         chunks: list[bytes] = []
@@ -81,48 +82,22 @@ class Bodies:
         await _drop(request)
         raise problem
 
-    def _refusal(self, size: int, share: _Share) -> Problem | None:
+    def _refusal(self, size: int, share: Share) -> Problem | None:
         """Why a body can't have this size, ever or now."""
         if size > self._limit:
             return too_large(self._limit)
-        return None if share.may_reach(size) else _too_many(self.held, self._most)
-
-    def room(self) -> int:
-        return self._most - self.held
+        return None if share.may_reach(size) else _too_many(self._room)
 
 
-class _Share:
-    """What one body takes of all that may be held; it grows with what has come of the body."""
-
-    def __init__(self, bodies: Bodies) -> None:
-        self._bodies = bodies
-        self._taken = 0
-
-    def may_reach(self, size: int) -> bool:
-        return self._more(size) <= self._bodies.room()
-
-    def reach(self, size: int) -> None:
-        more = self._more(size)
-        self._taken += more
-        self._bodies.held += more
-
-    def give_back(self) -> None:
-        self._bodies.held -= self._taken
-        self._taken = 0
-
-    def _more(self, size: int) -> int:
-        return max(size - _FREE_BYTES - self._taken, 0)
-
-
-def _too_many(held: int, most: int) -> Problem:
+def _too_many(room: Room) -> Problem:
     return Problem(
         503,
-        f"{held} bytes of requests are being sent at this moment, the most is {most}: "
+        f"{room.held} bytes of requests are being sent at this moment, the most is {room.most}: "
         f"try again in {_RETRY_SECONDS} s",
         type_="/problems/busy",
         title="Too much is being sent",
         headers={"Retry-After": str(_RETRY_SECONDS)},
-        extra={"held_bytes": held, "most_bytes": most},
+        extra={"held_bytes": room.held, "most_bytes": room.most},
     )
 
 

@@ -166,7 +166,7 @@ async def _shown(own: Services, environment_id: str) -> dict[str, Any]:
     environment = said.environment if said and built else None
     files = queued.files if queued else ()
     result = said.result if said and fresh else None
-    fetched = await own.states.fetched(_contents(files, result))
+    fetched = await own.objects.fetched(_contents(files, result))
     return (
         _line(environment_id, built, _status(built, story))
         | {

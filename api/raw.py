@@ -36,8 +36,11 @@ async def bytes_of(
         what = stage if case is None else f"{stage}/{case[:20]}"
         raise Problem(404, f"{what} has no result (yet): the submission's status is {state.status}")
     content = result.stdout if stream == "stdout" else result.stderr
-    data = await own.blobs.bytes_of(content)
-    return Response(data, media_type="application/octet-stream", headers=_HEADERS)
+    with own.answers.share(content.size) as share:
+        data = await own.blobs.bytes_of(content)
+        return own.answers.response(
+            data, share, media_type="application/octet-stream", headers=_HEADERS
+        )
 
 
 async def _of_large(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Any, Final
 
-import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
 from api import listing, models, views
-from api.problems import MEDIA_TYPE
+from api.problems import MEDIA_TYPE, Problem
 from api.raw import bytes_of
 from api.rendering import Json, array
 from api.services import Services, connected, of
@@ -51,19 +50,24 @@ Wait = Annotated[
 
 
 async def _ended(
-    request: Request, submission_id: str, wait: float, known: Submission | None = None
-) -> bytes:
+    request: Request,
+    submission_id: str,
+    wait: float,
+    known: Submission | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """`known`: it is recorded, so that an error would only make the client send it again."""
     own = of(request)
     seconds = min(wait, own.settings.max_wait_seconds)
     gone = request.is_disconnected
-    state = await own.states.ended(submission_id, seconds, gone, known=known)
+    status = 200 if known is None else 201
+    state, whole = await own.states.ended(submission_id, seconds, gone, known=known)
     try:
-        return await own.states.whole(state)
-    except LogUnavailable:
+        return await own.objects.of(state, whole, status, headers)
+    except (LogUnavailable, Problem):
         if known is None:
             raise
-        # It is recorded: an error would make the client send it again.
-        return orjson.dumps(views.whole(state, {}))
+        return Json(views.whole(state if whole else known, {}), status, headers)
 
 
 @router.post(
@@ -95,7 +99,7 @@ async def create(
         headers["Idempotency-Replayed"] = "true"
     if wait is None:
         return Json(views.accepted(state.id, state.status), 201, headers)
-    return Json(await _ended(request, state.id, wait, state), 201, headers)
+    return await _ended(request, state.id, wait, state, headers)
 
 
 async def _created(request: Request, key: str | None) -> tuple[Submission, bool]:
@@ -132,12 +136,10 @@ async def show(
     at: Annotated[int | None, Query(ge=0, description="As it was after this sequence.")] = None,
 ) -> Response:
     """The object: now, or with `wait` at its end, or with `at` as it was then."""
-    states = of(request).states
-    if at is not None:
-        return Json(await states.whole(await states.at(submission_id, at)))
-    if wait is not None:
-        return Json(await _ended(request, submission_id, wait))
-    return Json(await states.whole(await states.now(submission_id)))
+    if wait is not None and at is None:
+        return await _ended(request, submission_id, wait)
+    objects = of(request).objects
+    return await (objects.now(submission_id) if at is None else objects.at(submission_id, at))
 
 
 @router.get(

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from api.answers import Answers
 from api.body import Bodies
 from api.bound import Bound
 from api.built import Environments as BuiltEnvironments
 from api.metrics import Metrics
+from api.objects import Objects
 from api.problems import unavailable
 from api.request import Reader
 from api.settings import ApiSettings
@@ -42,6 +44,8 @@ class Services:
     live: Live
     model: ReadModel
     states: States
+    answers: Answers
+    objects: Objects
     submissions: Submissions
     environments: Environments
     reader: Reader
@@ -63,7 +67,8 @@ def services(settings: ApiSettings, client: Connection, live: Live, *, timeout: 
     blobs = Blobs(client)
     model = ReadModel(client)
     stopping = asyncio.Event()
-    states = States(log, model, Register(client), live, blobs, stopping=stopping)
+    states = States(log, model, Register(client), live, stopping=stopping)
+    answers = Answers(settings)
     bound = Bound(settings.max_open_submissions, states.generation)
     return Services(
         settings=settings,
@@ -73,6 +78,8 @@ def services(settings: ApiSettings, client: Connection, live: Live, *, timeout: 
         live=live,
         model=model,
         states=states,
+        answers=answers,
+        objects=Objects(states, blobs, answers),
         submissions=Submissions(log, blobs, states, bound, settings.channel_revision),
         environments=Environments(log, blobs, live, bound, settings.channel_revision),
         reader=Reader(settings),

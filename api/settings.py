@@ -25,6 +25,11 @@ class ApiSettings(BaseSettings):
         gt=0,
         description="Bodies that are under way, all together (one always may be); above it is 503.",
     )
+    answers_limit_bytes: int = Field(
+        default=256 * 1024 * 1024,
+        gt=0,
+        description="Large answers that are under way, together (one always may be); above it 503.",
+    )
     header_seconds: float = Field(
         default=10, gt=0, description="Time for the line and headers of a request to arrive."
     )

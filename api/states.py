@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
-import orjson
-
-from api import views
 from api.ids import well_formed
 from api.problems import Problem, archived, unknown_submission
 from streams.archived import Register
-from streams.blobs import Blobs
-from streams.content import Content
-from streams.errors import BlobMissing, LogUnavailable
+from streams.errors import LogUnavailable
 from streams.events import TERMINAL
 from streams.fold import NOTHING, Submission, fold_all
 from streams.live import Live
@@ -29,11 +24,6 @@ _BELIEVE_SECONDS: Final = 1.0
 _READ_AGAIN_SECONDS: Final = 5.0
 #: Looks at the log at the same time; the others wait, and their time-outs with them.
 _READS: Final = 32
-#: Blobs of one object that are fetched at once.
-_FETCHES: Final = 4
-
-#: Large objects that are rendered at once: each takes its JSON twice.
-_RENDERINGS: Final = 2
 
 Gone = Callable[[], Awaitable[bool]]
 
@@ -47,7 +37,6 @@ class States:
         model: ReadModel,
         register: Register,
         live: Live,
-        blobs: Blobs,
         *,
         stopping: asyncio.Event,
     ) -> None:
@@ -55,12 +44,10 @@ class States:
         self._model = model
         self._register = register
         self._live = live
-        self._blobs = blobs
         self._stopping = stopping
         self._generation: Generation | None = None
         self._believed_until = 0.0
         self._reads = asyncio.Semaphore(_READS)
-        self._large = asyncio.Semaphore(_RENDERINGS)
 
     async def now(self, submission_id: str) -> Submission:
         """Its state by the log's end. Raises Problem 404, LogUnavailable."""
@@ -116,8 +103,8 @@ class States:
 
     async def ended(
         self, submission_id: str, seconds: float, gone: Gone, *, known: Submission | None = None
-    ) -> Submission:
-        """Its state at its end, or when `seconds` are over or the client is gone.
+    ) -> tuple[Submission, bool]:
+        """As `look`, at its end, or when `seconds` are over or the client is gone.
 
         While the log is away the last known state stands: who waits has patience already.
         """
@@ -138,14 +125,7 @@ class States:
                 # A live event only wakes us: what was missed before it is in the log.
                 if event is None or event.event in TERMINAL:
                     state, whole = await self._newer(submission_id, state, whole=whole)
-        if whole:
-            return state
-        try:
-            return await self.now(submission_id)
-        except LogUnavailable:
-            if known is None:
-                raise
-            return known
+        return state, whole
 
     async def _newer(
         self, submission_id: str, known: Submission | None, *, whole: bool = True
@@ -157,30 +137,6 @@ class States:
             if known is None:
                 raise
             return known, whole
-
-    async def whole(self, state: Submission) -> bytes:
-        """The object as JSON, with contents of up to 1 MiB fetched."""
-        fetched = await self.fetched(views.wanted(state))
-        if views.letters(state, fetched) <= views.IN_PLACE_BYTES:
-            return orjson.dumps(views.whole(state, fetched))
-        async with self._large:
-            return await asyncio.to_thread(_rendered, state, fetched)
-
-    async def fetched(self, contents: Iterable[Content]) -> dict[str, bytes]:
-        """Those of the contents that lie in the blob store and can be shown in place."""
-        slots = asyncio.Semaphore(_FETCHES)
-        found: dict[str, bytes] = {}
-
-        async def fetch(content: Any) -> None:
-            async with slots:
-                try:
-                    found[content.sha256] = await self._blobs.bytes_of(content)
-                except BlobMissing:
-                    return  # shown as null; the raw call says which blob is missing
-
-        wanted = {content.sha256: content for content in views.absent(contents)}
-        await asyncio.gather(*(fetch(content) for content in wanted.values()))
-        return found
 
     async def generation(self) -> Generation:
         """The read model's live generation."""
@@ -205,7 +161,3 @@ class States:
         if found is None or (found[0].elided and contents):
             return NOTHING, True
         return found[0].submission, not found[0].elided
-
-
-def _rendered(state: Submission, fetched: views.Fetched) -> bytes:
-    return orjson.dumps(views.whole(state, fetched))

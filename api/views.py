@@ -77,9 +77,9 @@ def absent(contents: Iterable[Content]) -> list[Content]:
     return found
 
 
-def letters(state: Submission, fetched: Fetched) -> int:
-    """How large the object is, at least."""
-    return entries.letters(state) + sum(map(len, fetched.values()))
+def letters(state: Submission) -> int:
+    """Of all contents that stand in its events: the object is no smaller."""
+    return min(entries.letters(state), IN_PLACE_TOTAL_BYTES)
 
 
 def whole(state: Submission, fetched: Fetched) -> dict[str, Any]:

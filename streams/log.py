@@ -20,7 +20,7 @@ from streams import events
 from streams.errors import Conflict, EntryTooLarge, LogFull, LogUnavailable
 from streams.events import AnyEvent, Event
 from streams.fold import Submission, fold_all
-from streams.reading import BROKEN, Extent, direct_get, extent
+from streams.reading import BROKEN, Extent, answers, direct_get, extent
 from streams.refusals import CONFLICTS, FULL
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -183,7 +183,8 @@ class EventLog:
         query = orjson.dumps({"last_by_subj": guard})
         what = f"ask for the newest event of {guard}"
         try:
-            answer = await self._client.request(name, query, timeout=self._timeout)
+            async with answers(self._client):  # it comes with all that it says
+                answer = await self._client.request(name, query, timeout=self._timeout)
         except BROKEN as error:
             raise LogUnavailable(what, repr(error)) from error
         found = orjson.loads(answer.data)

@@ -5,10 +5,12 @@ Whoever wants events reads them through `log.py`; this is for who keeps or copie
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import orjson
 from nats.aio.client import Client
@@ -22,8 +24,12 @@ from streams.errors import LogUnavailable
 BROKEN: Final = (NatsError, OSError)
 #: The most messages of one answer to a direct get.
 _BATCH: Final = 1000
-#: Well below what a subscription buffers before the client drops messages.
-_BATCH_BYTES: Final = 16 * 1024 * 1024
+#: An answer ends with the message that reaches this, and whoever reads slowly holds an answer.
+_BATCH_BYTES: Final = 1024 * 1024
+#: Answers at once on one connection. Each may be a message (8 MiB, 11 as base64) longer than it was
+#: asked to be, and a server closes a connection for which 64 MiB wait to be sent, its default.
+_ANSWERS: Final = 4
+_slots: Final[WeakKeyDictionary[Client, asyncio.Semaphore]] = WeakKeyDictionary()
 #: What the server says about a message beside the headers that it was published with.
 _SAID: Final = frozenset(
     {
@@ -121,6 +127,11 @@ async def stored(
         start = batch[-1].sequence + 1
 
 
+def answers(client: Client) -> asyncio.Semaphore:
+    """What anybody holds while messages of any size are on their way to this connection."""
+    return _slots.setdefault(client, asyncio.Semaphore(_ANSWERS))
+
+
 async def direct_get(
     client: Client,
     stream: str,
@@ -135,7 +146,13 @@ async def direct_get(
     query = orjson.dumps(
         {"batch": batch, "max_bytes": max_bytes, "seq": start, "next_by_subj": subject}
     )
-    what = f"read {subject} from {start}"
+    async with answers(client):
+        return await _answer(client, stream, query, seconds, f"read {subject} from {start}")
+
+
+async def _answer(
+    client: Client, stream: str, query: bytes, seconds: float, what: str
+) -> tuple[list[Stored], int]:
     inbox = client.new_inbox()
     try:
         subscription = await client.subscribe(inbox)

@@ -15,6 +15,7 @@ from tests.api.api_harness import running
 from tests.api.test_api_faults import is_problem
 
 pytestmark = pytest.mark.integration
+MIB = 1024 * 1024
 BODY = orjson.dumps(EXAMPLE)
 
 
@@ -149,8 +150,10 @@ async def test_each_is_a_problem_in_words_and_leaves_no_event(api):
         b'{"files":[' + b'{"x":1},' * 999 + b"{}]}",
         b"{" + b",".join(b'"%d":1' % n for n in range(12_000)) + b"}",
         b'{"files":[{},' + b"[" * 30 + b"]" * 30 + b"]}",
+        b'{"files":[{"name":"' + b"n" * 30 * MIB + b'","content":""}]}',
+        b'{"files":[{"name":"n","encoding":"base64","content":"' + b"A " * 15 * MIB + b'!"}]}',
     ],
-    ids=["files", "args", "fields", "names", "depth"],
+    ids=["files", "args", "fields", "names", "depth", "name", "spaces"],
 )
 async def test_a_multitude_of_faults_does_not_hold_up_the_others(api, body):
     """Each could be a fault of its own, and while they are counted nobody else is served."""

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import orjson
 import pytest
 
+from api import answers
 from api.schema import EXAMPLE
 from tests.api.api_harness import running
 from tests.api.test_api_faults import files, is_problem
@@ -137,4 +138,48 @@ async def test_who_takes_its_answer_slowly_gets_all_of_it(nats):
             length -= len(await reader.read(min(length, 131072)))
             await asyncio.sleep(0.06)
         assert asyncio.get_running_loop().time() - began > 2
+        writer.close()
+
+
+async def answers_hold(api, size):
+    async with asyncio.timeout(30):
+        while api.services.answers.held < size:
+            await asyncio.sleep(0.02)
+
+
+async def test_answers_that_are_not_taken_keep_out_large_ones_only_and_while_they_are_there(nats):
+    async with running(nats, answers_limit_bytes=20 * MIB, answer_seconds=60) as api:
+        asking = await large_answer(api)
+        path = asking.split()[1].decode()
+        reader, writer = await narrow(api)
+        writer.write(asking)
+        await answers_hold(api, 12 * MIB - 65536)
+        refused = await api.client.get(path)
+        problem = is_problem(refused, 503)
+        assert problem["type"] == "/problems/busy"
+        assert problem["most_bytes"] == 20 * MIB
+        assert int(refused.headers["retry-after"]) > 0
+        small = (await api.post()).json()["id"]
+        assert (await api.client.get(f"/submissions/{small}")).status_code == 200
+        del reader
+        writer.transport.abort()
+        async with asyncio.timeout(30):
+            while api.services.answers.held:
+                await asyncio.sleep(0.02)
+        assert len((await api.client.get(path)).content) > 12 * MIB
+        assert api.services.answers.held == 0
+
+
+async def test_who_takes_a_little_now_and_then_is_cut_off_in_the_end(nats, monkeypatch):
+    monkeypatch.setattr(answers, "_BYTES_PER_SECOND", 12 * MIB)
+    async with running(nats, answer_seconds=2) as api:
+        asking = await large_answer(api)
+        reader, writer = await narrow(api)
+        writer.write(asking)
+        await reader.readuntil(b"\r\n\r\n")
+        await answers_hold(api, 1)
+        async with asyncio.timeout(60):
+            while api.services.answers.held:
+                await reader.read(2048)
+                await asyncio.sleep(0.1)
         writer.close()

@@ -109,6 +109,14 @@ async def test_metrics_count_by_route_not_by_id(api):
     assert "no/such" not in text
 
 
+async def test_methods_of_a_clients_own_are_one_label(api):
+    for n in range(5):
+        await api.client.request(f"M{'ABCDE'[n]}", "/submissions")
+    text = (await api.get("/metrics")).text
+    assert 'method="(other)"' in text
+    assert 'method="M' not in text
+
+
 async def test_docs_need_nothing_from_elsewhere_and_their_example_works(api):
     assert (await api.get("/", follow_redirects=True)).status_code == 200
     page = (await api.get("/docs")).text

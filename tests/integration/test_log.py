@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from init.outcome import Outcome
-from streams import events
+from streams import events, reading
 from streams.blobs import Blobs
-from streams.content import Packer, by_digest
+from streams.content import Packer, by_digest, inline
 from streams.errors import BlobMissing, Conflict, EntryTooLarge, LogUnavailable
 from streams.events import CancelRequested, DepsBuilt, DepsQueued, Finished, Started, Submitted
 from streams.fold import Status
@@ -18,10 +18,11 @@ from streams.limits import Limits
 from streams.live import live
 from streams.log import EventLog
 from streams.queues import BUILDERS, FALLBACK, WORKERS, deliveries
-from streams.request import Request
+from streams.request import File, Request
 from streams.results import StageResult
 
 pytestmark = pytest.mark.integration
+MIB = 1024 * 1024
 
 
 def submitted(id_: str, *, cache: bool = True) -> Submitted:
@@ -258,3 +259,34 @@ async def test_a_queue_ends_with_an_error_when_the_connection_is_closed_for_good
         await builder.close()
         with pytest.raises(LogUnavailable, match="closed"):
             await asyncio.wait_for(waiting, 20)
+
+
+async def test_events_larger_than_an_answer_are_read_and_few_answers_come_at_once(
+    nats, monkeypatch
+):
+    """The server closes a connection for which too much waits to be sent."""
+    now, most, answer = 0, 0, reading._answer
+
+    async def counted(*given):
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        try:
+            return await answer(*given)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(reading, "_answer", counted)
+    large = tuple(File(name=f"f{n}", content=inline(b"x" * MIB)) for n in range(6))
+    async with nats.connect("api") as client:
+        log = EventLog(client)
+        for n in range(4):
+            event = submitted(f"a{n}", cache=False)
+            request = event.request.model_copy(update={"files": large})
+            await log.append(event.model_copy(update={"request": request}), after=0)
+        stories = await asyncio.gather(*(log.history(f"a{n % 4}") for n in range(24)))
+        assert [len(story[0].request.files) for story in stories] == [6] * 24
+        assert [event.submission_id for event in [e async for e in log.read()]] == [
+            f"a{n}" for n in range(4)
+        ]
+    assert 1 < most <= reading._ANSWERS

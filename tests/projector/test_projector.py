@@ -111,6 +111,30 @@ async def test_an_entry_that_is_too_large_is_elided_and_goes_on(nats):
         await is_the_fold(nats, ["big"])
 
 
+async def test_what_is_large_is_written_a_little_at_a_time(nats, monkeypatch):
+    """What was read and not written yet lies in memory, and is read again by the next life."""
+    monkeypatch.setattr(service, "_STRETCH_LETTERS", 500_000)
+    sizes = []
+    apply = service.Projection._apply
+
+    async def counted(self, stretch):
+        sizes.append(stretch.events)
+        await apply(self, stretch)
+
+    monkeypatch.setattr(service.Projection, "_apply", counted)
+    async with nats.connect("admin") as admin, nats.connect("projector") as client:
+        log, model = EventLog(admin), ReadModel(client)
+        ids = [f"big{n}" for n in range(4)]
+        for id_ in ids:
+            await story(log, id_, until=1, size=600_000)
+        await story(log, "small", until=1)
+        generation = await model.live()
+        projection = Projection(EventLog(client), generation, await generation.progress())
+        await projection.advance()
+        await is_the_fold(nats, [*ids, "small"])
+    assert len(sizes) == 5
+
+
 async def test_a_request_of_an_older_log_that_fills_a_message_stops_nobody(nats):
     """Its event is as large as a message may be: an entry with all of it could not be written."""
     compare = f"float:0.{'0' * (8 * 1024 * 1024 - 2000)}1"

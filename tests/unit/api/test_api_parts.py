@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from api import ids, names
+from api import ids, names, raw
 from api.health import Health
 from api.languages import languages
 from api.limits import LimitOverrides, resolve
@@ -22,7 +22,10 @@ from api.schema import EXAMPLE, pointer
 from api.settings import ApiSettings
 from api.submit import story
 from init.limits import LIMITS, Stage
+from init.outcome import Outcome
+from streams.fold import Submission
 from streams.limits import Limits
+from streams.results import StageResult
 
 
 def test_later_ids_sort_later_and_all_are_words_of_a_subject():
@@ -217,3 +220,14 @@ def test_metrics_are_prometheus_text():
 def test_the_document_says_how_long_a_comparison_may_be():
     schema = Reader(ApiSettings()).model.model_json_schema()
     assert schema["$defs"]["TestCaseBody"]["properties"]["compare"]["maxLength"] == 64
+
+
+def test_the_event_of_a_build_that_counts_no_more_is_none():
+    """Of an attempt that was lost: the fold has no result either."""
+    lost = Submission(how=None, dependencies=None)
+    assert raw._event(lost, "dependencies", None) is None
+    kept = StageResult(outcome=Outcome.OK)
+    there = Submission(how="hit", dependencies=kept)
+    assert raw._event(there, "dependencies", None) == "deps-built"
+    own = Submission(how="in-container", dependencies=kept)
+    assert raw._event(own, "dependencies", None) == "deps-built.in-container"

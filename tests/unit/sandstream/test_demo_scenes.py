@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sandstream.folder import NoSubmissionError, load
-from sandstream.replay import body
+from sandstream.replay import NotReplayableError, body
 from sandstream.replay import differences as changes
 from sandstream.report import bytes_words, stage_table
 from sandstream.scenes import EXAMPLES, SCENES, differences
@@ -104,13 +104,24 @@ def test_a_replay_leaves_out_what_was_absent_and_compares_what_a_program_decides
         "compare": "trailing",
     }
     request = {"files": [], "cache": True, "limits": {}, "test_cases": [case]}
-    (sent,) = body({"request": request})["test_cases"]
+    recorded = {"files": [], "test_cases": [case | {"stdin": {"data": ""}}]}
+    (sent,) = body({"request": request}, recorded)["test_cases"]
     assert set(sent) == {"stdin", "stdin_encoding", "args", "compare"}
     slower = good()
     slower["runs"][1]["wall_seconds"] = 9.0
     assert list(changes(good(), slower)) == []
     slower["runs"][1]["exit_code"] = 3
     assert list(changes(good(), slower)) == ["run 2: exit_code was 0, is 3"]
+
+
+@pytest.mark.parametrize("large", ["stdin", "expected_stdout"])
+def test_a_replay_sends_nothing_empty_that_was_too_large_to_be_shown(large):
+    case = {"stdin": "", "expected_stdout": ""} | {large: None}
+    request = {"files": [], "test_cases": [{"stdin": "", "expected_stdout": None}, case]}
+    kept = {"stdin": {"data": ""}, "expected_stdout": None}
+    recorded = {"files": [], "test_cases": [kept, kept | {large: {"data": None, "sha256": "x"}}]}
+    with pytest.raises(NotReplayableError, match=f"{large} of test case 1 is too large"):
+        body({"request": request}, recorded)
 
 
 def test_without_a_terminal_each_event_is_a_line():

@@ -51,6 +51,27 @@ async def test_a_killed_child_is_started_again_and_it_is_said(state):
     assert list(state.running.iterdir()) == []
 
 
+async def test_a_child_that_can_not_be_started_again_is_said_and_tried_later(state, monkeypatch):
+    said = []
+    note, failures = leftovers.note, iter([OSError(28, "No space left on device")])
+    async with supervised(sleeper(), state, said.append) as child:
+
+        def full(*given):
+            if (error := next(failures, None)) is not None:
+                raise error
+            note(*given)
+
+        monkeypatch.setattr(leftovers, "note", full)
+        first = child.pid
+        kill(first)
+        await until(lambda: any("could not be started: " in words for words in said))
+        assert "No space left" in said[-1]
+        await until(lambda: child.pid not in {None, first})
+        last = child.pid
+    assert leftovers.birth(last) is None
+    assert list(state.running.iterdir()) == []
+
+
 async def test_a_child_knows_only_the_environment_that_it_was_given(state, monkeypatch):
     monkeypatch.setenv("SECRET_OF_OURS", "x")
     code = "import os; print(sorted(os.environ))"

@@ -127,6 +127,8 @@ ON_IMPORT = {
     # of its library: values too, that reach for nothing
     "Context", "Decimal", "IPv6Network", "Path", "Path().resolve", "Path().with_name", "TypeVar",
     "datetime.min.replace", "re.compile", "struct.Struct", "timedelta",
+    # empty at first: what is known of a connection, as long as there is one
+    "WeakKeyDictionary",
     # a name; who listens to it, and where it is written, is said by __main__
     "logging.getLogger",
     # declarations: what dataclasses, pydantic and FastAPI read later
