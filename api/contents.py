@@ -6,7 +6,6 @@ import base64
 import binascii
 import math
 import re
-import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,7 +18,7 @@ from api.schema import COMPARE_LETTERS, COMPARES
 ARGUMENT_BYTES: Final = 128 * 1024 - 1
 #: Of all test cases together: arguments stand in the event itself, which has a largest size.
 ARGUMENTS_BYTES: Final = 128 * 1024
-_SPACE: Final = string.whitespace.encode()
+_SPACE: Final = b" \t\n\r\v\f"
 _FLOAT: Final = re.compile(r"float:([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 
 

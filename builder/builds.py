@@ -10,6 +10,7 @@ from typing import Final
 
 from builder import decide
 from builder.catalogue import Record
+from builder.shared import Holder
 from init.frames import JobFile, Report
 from init.limits import StageLimits
 
@@ -43,9 +44,9 @@ class Answer:
     queued_seconds: float
 
 
-#: Alone with an environment among all who build for this store; the function is called while
-#: another of them builds it.
-Lease = Callable[[str, Callable[[], None]], AbstractAsyncContextManager[None]]
+#: Alone with an environment among all who build for this store. While another is, the function is
+#: told what that one does.
+Lease = Callable[[str, Callable[[Holder], None]], AbstractAsyncContextManager[None]]
 #: Tells those who wait for the lease that its holder builds now.
 Building = Callable[[str], AbstractAsyncContextManager[None]]
 #: What there is of an environment already.
@@ -58,15 +59,27 @@ Build = Callable[[Order, asyncio.Event], Awaitable[Built]]
 class _Running:
     """One build and those who wait for it.
 
-    It has `begun` when somebody builds it, here or beside us; then the waiters' clocks run.
+    While somebody builds it, here or beside us, it is `built`, and the waiters' clocks run; else it
+    is `held` up. `building`: when we began, by the loop's clock.
     """
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    built: asyncio.Event = field(default_factory=asyncio.Event)
+    held: asyncio.Event = field(default_factory=asyncio.Event)
     waiters: int = 0
-    building: bool = False
+    building: float | None = None
     found: decide.How | None = None
     task: asyncio.Task[Built] | None = None
+
+    def goes_on(self) -> None:
+        """Somebody builds it from now on."""
+        self.built.set()
+        self.held.clear()
+
+    def is_held_up(self) -> None:
+        """Nobody does."""
+        self.held.set()
+        self.built.clear()
 
 
 class Builds:
@@ -94,8 +107,8 @@ class Builds:
     async def get(self, order: Order) -> Answer:
         """The environment, built or joined. Raises BuilderError.
 
-        The waiter's clock starts when its build does, or when it joins one that has begun. When
-        the last waiter is gone (cancelled or out of time), the build is stopped.
+        The waiter's clock runs while somebody builds, not while that waits for a slot. When the
+        last waiter is gone (cancelled or out of time), the build is stopped.
         """
         loop = asyncio.get_running_loop()
         asked = loop.time()
@@ -107,16 +120,14 @@ class Builds:
             running = self._start(key, replace(order, limits=limits))
         running.waiters += 1
         try:
-            await running.begun.wait()
-            begun = loop.time()
             built = await self._wait(running, key, order.limits)
         finally:
             running.waiters -= 1
             if running.waiters == 0:
                 self._stop(key, running)
         how = running.found or how
-        queued = (loop.time() if how == "joined" else begun) - asked
-        return Answer(how, built, queued)
+        began = running.building if how == "built" else None
+        return Answer(how, built, (loop.time() if began is None else began) - asked)
 
     async def close(self) -> None:
         """Stop everything at once: the submissions' leases run out and others take over."""
@@ -134,35 +145,35 @@ class Builds:
         return running
 
     async def _run(self, key: tuple[str, StageLimits], running: _Running, order: Order) -> Built:
-        def another_builds() -> None:
-            running.found = "joined"
-            running.begun.set()
+        def waiting(another: Holder) -> None:
+            if another == "builds":
+                running.found = "joined"
+                running.goes_on()
+            else:
+                running.is_held_up()
 
         id_ = order.environment_id
         try:
-            async with self._lease(id_, another_builds):
+            async with self._lease(id_, waiting):
                 if (record := self._find(id_)) is not None:
                     running.found = running.found or "hit"
                     return Built(decide.there(), record)
                 running.found = None
+                running.is_held_up()
                 async with self._slots, self._building(id_):
-                    running.building = True
-                    running.begun.set()
+                    running.building = asyncio.get_running_loop().time()
+                    running.goes_on()
                     return await self._build(order, running.stop)
         finally:
-            running.begun.set()
             self._remove(key, running)
 
     async def _wait(
         self, running: _Running, key: tuple[str, StageLimits], limits: StageLimits
     ) -> Built:
         assert running.task is not None  # noqa: S101 - set where it is made
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        done, _ = await asyncio.wait({running.task}, timeout=limits.wall_seconds)
-        if done:
+        waited = await _clocked(running, running.task, limits.wall_seconds)
+        if running.task.done():
             return running.task.result()
-        waited = loop.time() - began
         report = decide.nothing_yet()
         if running.waiters == 1:
             self._stop(key, running)
@@ -177,7 +188,7 @@ class Builds:
     def _stop(self, key: tuple[str, StageLimits], running: _Running) -> None:
         self._remove(key, running)
         running.stop.set()
-        if running.task is not None and not running.building:
+        if running.task is not None and running.building is None:
             running.task.cancel()
 
     def _remove(self, key: tuple[str, StageLimits], running: _Running) -> None:
@@ -188,3 +199,24 @@ class Builds:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # each waiter has seen it; without one, asyncio would complain
+
+
+async def _clocked(running: _Running, task: asyncio.Task[Built], seconds: float) -> float:
+    """Wait for its end, but no longer than for so many seconds in which it is built; how long."""
+    loop = asyncio.get_running_loop()
+    waited = 0.0
+    while not task.done() and waited < seconds:
+        built = running.built.is_set()
+        change = asyncio.create_task((running.held if built else running.built).wait())
+        since = loop.time()
+        try:
+            await asyncio.wait(
+                {task, change},
+                timeout=seconds - waited if built else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            change.cancel()
+        if built:
+            waited += loop.time() - since
+    return waited

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from streams import files
 
 _LOGGER: Final = logging.getLogger(__name__)
 _SUFFIX: Final = ".json"
+#: Of the records that are remembered; some letters take four bytes.
+_KNOWN_LETTERS: Final = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class Catalogue:
         self._folder = folder
         self._roots = roots
         self._built = built
-        self._known: dict[str, Record] = {}
+        self._known: OrderedDict[str, Record] = OrderedDict()
+        self._letters = 0
 
     def find(self, id_: str) -> Record | None:
         """The environment, if it can be used now: another builder may have built it.
@@ -68,14 +72,15 @@ class Catalogue:
         try:
             os.utime(self._file(id_))
         except FileNotFoundError:
-            self._known.pop(id_, None)
+            self._forget(id_)
             return None
         record = self._known.get(id_) or self._read(id_)
         if record is None:
             return None
+        self._remember(record)
         if not os.path.lexists(self._roots / id_) or not os.path.lexists(record.path):
             _LOGGER.warning("environment %s is gone from the store; building it again", id_)
-            self._known.pop(id_, None)
+            self._forget(id_)
             return None
         return record
 
@@ -85,7 +90,7 @@ class Catalogue:
         _replace_link(record.path, self._roots / record.id)
         self._folder.mkdir(parents=True, exist_ok=True)
         files.replace(self._file(record.id), orjson.dumps(asdict(record)))
-        self._known[record.id] = record
+        self._remember(record)
         self._built(record.path)
 
     def used(self) -> Iterator[tuple[Record, float]]:
@@ -115,7 +120,7 @@ class Catalogue:
         if aside.stat().st_mtime > unused_since:
             aside.replace(file)
             return False
-        self._known.pop(id_, None)
+        self._forget(id_)
         (self._roots / id_).unlink(missing_ok=True)
         aside.unlink()
         return True
@@ -130,13 +135,27 @@ class Catalogue:
             _LOGGER.warning("record of environment %s: %r; building it again", id_, error)
             return None
         # a path may be a link that leads nowhere, and is there all the same
-        if not all(os.path.lexists(path) for path in record.closure):
-            return None
-        self._known[id_] = record
-        return record
+        return record if all(os.path.lexists(path) for path in record.closure) else None
+
+    def _remember(self, record: Record) -> None:
+        """The last of all that were asked for, in as many letters."""
+        self._forget(record.id)
+        self._known[record.id] = record
+        self._letters += _letters(record)
+        while self._letters > _KNOWN_LETTERS and len(self._known) > 1:
+            self._forget(next(iter(self._known)))
+
+    def _forget(self, id_: str) -> None:
+        record = self._known.pop(id_, None)
+        if record is not None:
+            self._letters -= _letters(record)
 
     def _file(self, id_: str) -> Path:
         return self._folder / f"{id_}{_SUFFIX}"
+
+
+def _letters(record: Record) -> int:
+    return len(record.profile) + len(record.paths) + sum(map(len, record.closure))
 
 
 def _replace_link(points_to: str, at: Path) -> None:

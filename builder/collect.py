@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from builder import nixstore
 from builder.catalogue import Used
 from builder.errors import StoreFailed
+from builder.jobs import put_roots_aside
 from builder.settings import SharingSettings
 from builder.shared import Shared
 
@@ -95,6 +96,7 @@ class Collector:
         longest = policy.grace_seconds * _OF_THE_GRACE
         self._first, self._longest = (min(seconds, longest) for seconds in _UNUSED_SECONDS)
         self._patience = self._first
+        self._store = store
         self._database = store / "var/nix/db/db.sqlite"
         self._cache = cache
         self._policy = policy
@@ -124,6 +126,9 @@ class Collector:
                 for one in await self._due()
                 if self._kept.remove(one.id, unused_since=one.at)
             ]
+            # Nix would remove what killed builds have left too, and fail if it is deep enough
+            aside = (self._shared, self._store, self._shared.aside)
+            await asyncio.to_thread(put_roots_aside, *aside)
             await nixstore.run(nixstore.collect_argv(), seconds=_COLLECT_SECONDS)
             valid = await asyncio.to_thread(nixstore.sizes_of, self._database)
             if self._cache is not None:

@@ -102,9 +102,16 @@ def limit_files(cgroup_procs: Path, most: int, limited: set[int]) -> None:
     if limited == known:
         return
     for pid in builds(known - limited):
-        with suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (most, most))
+        # one that lowers its own just now is looked at once more
+        with suppress(ProcessLookupError, PermissionError):
+            soft, hard = (_lower(own, most) for own in resource.prlimit(pid, resource.RLIMIT_FSIZE))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
             limited.add(pid)
+
+
+def _lower(own: int, most: int) -> int:
+    """Nobody without privilege may raise what a build has lowered itself."""
+    return most if own == resource.RLIM_INFINITY else min(own, most)
 
 
 def main() -> None:

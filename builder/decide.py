@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from init.frames import Report
 from init.limits import KIB, MIB, StageLimits
@@ -56,7 +56,9 @@ def together(evaluation: Report, builds: Report, limits: StageLimits) -> Report:
         memory_peak_bytes=max(evaluation.memory_peak_bytes, builds.memory_peak_bytes),
     )
     if evaluation.outcome is Outcome.OK:
-        return report
+        if cpu < limits.cpu_seconds:
+            return report
+        return replace(report, exit_code=None, **_too_long(cpu))
     outcome: Outcome = evaluation.outcome
     message = evaluation.message
     # an evaluation is stopped, too, when its daemon has ended
@@ -65,8 +67,13 @@ def together(evaluation: Report, builds: Report, limits: StageLimits) -> Report:
     if builds.outcome in _LIMITS and _ORDER.index(builds.outcome) < rank:
         outcome, message = builds.outcome, builds.message
     elif cpu >= limits.cpu_seconds and rank > _ORDER.index(Outcome.CPU_TIME_LIMIT):
-        outcome, message = Outcome.CPU_TIME_LIMIT, f"{cpu:.1f} s of CPU time"
+        return replace(report, **_too_long(cpu))
     return replace(report, outcome=outcome, message=message)
+
+
+def _too_long(cpu_seconds: float) -> dict[str, Any]:
+    message = f"{cpu_seconds:.1f} s of CPU time"
+    return {"outcome": Outcome.CPU_TIME_LIMIT, "message": message}
 
 
 def too_large(report: Report, size: int, limits: StageLimits) -> Report:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Final
 from builder.aside import Aside, removed
 from builder.shared import Shared
 from init import nix
+from streams import hoststore
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -100,6 +102,15 @@ def put_roots_aside(shared: Shared, store: Path, aside: Aside) -> bool:
     with shared.no_job() as nobody:
         if nobody:
             for left in (store / "store").glob("*.drv.chroot"):
-                if nix.is_root_of_a_build(str(left)):
+                if nix.is_root_of_a_build(str(left)) or not _valid(store, left):
                     aside.put(left)
     return nobody
+
+
+def _valid(store: Path, path: Path) -> bool:
+    """Whether it is an output that is called so. Of a build whose derivation is gone it is none."""
+    try:
+        return hoststore.valid(store, f"{nix.STORE}/{path.name}")
+    except sqlite3.Error as error:
+        _LOGGER.warning("whether %s is valid can't be told: %s", path.name, error)
+        return True

@@ -84,7 +84,7 @@ class Publisher:
                     async with self._shared.used():
                         await self._publish(path)
                     break
-                except StoreFailed as error:
+                except (StoreFailed, OSError) as error:  # a full disk, no room for a process
                     _LOGGER.warning("not published: %s", error)
                     if seconds is not None:
                         await asyncio.sleep(seconds)

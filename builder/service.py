@@ -190,10 +190,13 @@ class Service:
         What no event names is removed from it, an hour after it was found unused.
         """
         now = time.monotonic()
-        known = {sha256 for sha256, at in self._stored.items() if now - at < _BELIEVE_SECONDS}
-        new = {sha256: data for sha256, data in blobs.items() if sha256 not in known}
+        while self._stored and now - next(iter(self._stored.values())) > _BELIEVE_SECONDS:
+            del self._stored[next(iter(self._stored))]  # the oldest comes first
+        new = {sha256: data for sha256, data in blobs.items() if sha256 not in self._stored}
         await self._blobs.put_all(new)
-        self._stored |= dict.fromkeys(new, now)
+        for sha256 in new:
+            self._stored.pop(sha256, None)
+            self._stored[sha256] = now
 
 
 def _hit(record: Record, began: float) -> Answer:

@@ -16,9 +16,13 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Literal
 
 from builder.aside import Aside
 from streams.hoststore import InUse, environments, locked, taken
+
+#: What who has the lease of an environment does: it builds, or waits for its turn to.
+Holder = Literal["builds", "waits"]
 
 
 class Shared:
@@ -67,14 +71,13 @@ class Shared:
             os.close(file)
 
     @asynccontextmanager
-    async def lease(self, id_: str, built: Callable[[], None]) -> AsyncIterator[None]:
-        """Alone with this environment; `built` is called, often, while another builds it."""
+    async def lease(self, id_: str, waiting: Callable[[Holder], None]) -> AsyncIterator[None]:
+        """Alone with this environment; while another is, `waiting` is told, often, what it does."""
 
-        def waiting() -> None:
-            if self._is_built(id_):
-                built()
+        def look() -> None:
+            waiting("builds" if self._is_built(id_) else "waits")
 
-        async with locked(self._leases / id_, fcntl.LOCK_EX, waiting):
+        async with locked(self._leases / id_, fcntl.LOCK_EX, look):
             yield
 
     @asynccontextmanager

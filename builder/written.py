@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from init import cgroups, disk
+from init.nix import is_root_of_a_build as is_root
 
 #: A build's root: Nix makes it below the store, so no scratch folder shows what is written there.
 _CHROOT: Final = re.compile(rb"/store/([^/]+\.drv\.chroot)(?:/|$)")
@@ -73,8 +74,12 @@ class Written:
         """Bytes. Raises TooMuchError and UnreadableError."""
         pids = disk.pids_of(self._procs)
         found = builds(pids)
-        for name in {*self._built}.union(*found.values()):
-            size = disk.size_of(f"{self._store}/store/{name}", self._limit, ended)
+        store = f"{self._store}/store"
+        seen = set().union(*found.values())
+        # a build may mount what it likes, under any name: only Nix's own is looked at and kept
+        new = {name for name in seen - self._built.keys() if is_root(f"{store}/{name}")}
+        for name in {*self._built, *new}:
+            size = disk.size_of(f"{store}/{name}", self._limit, ended)
             self._built[name] = max(size, self._built.get(name, 0))
         for pid in set(pids) - found.keys():
             self._stored[pid] = max(_stored_by(pid), self._stored.get(pid, 0))

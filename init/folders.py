@@ -26,6 +26,8 @@ _NO_FOLDER: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _NOT_EMPTY: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _TO_READ: Final = stat.S_IRUSR | stat.S_IXUSR
 _TO_EMPTY: Final = stat.S_IRWXU
+#: The mode that Nix gives each folder of an output: who finds it there changes nothing.
+_NIXS: Final = 0o555
 #: A walk keeps the folders of so many levels open, and finds back up to them whatever is moved.
 _LEVELS_HELD: Final = 64
 
@@ -155,7 +157,8 @@ class _Level:
         if self.folder is not None:
             if self.was is not None:
                 mode = stat.S_IMODE(os.fstat(self.folder).st_mode)
-                if mode == self.was | _TO_READ:  # and its owner has set no other meanwhile
+                # unless its owner has set another meanwhile, or Nix has taken it for an output
+                if mode == self.was | _TO_READ and mode != _NIXS:
                     os.fchmod(self.folder, self.was)
             os.close(self.folder)
             self.folder = None

@@ -22,6 +22,7 @@ JAIL_UID: Final = 1000
 #: Nix (see init/seccomp.py), loaded by nsjail just before exec. ENOSYS, where a C library
 #: falls back to an older call on it; EPERM, where the answer is no. Kafel says umount for umount2.
 STAGE_POLICY: Final = """
+ERRNO(0) { sync, syncfs }
 ERRNO(38) { clone3, io_uring_setup, io_uring_enter, io_uring_register }
 ERRNO(1) {
   clone(flags) { (flags & 0x7E020000) != 0 },

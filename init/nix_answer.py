@@ -63,10 +63,19 @@ def too_large(closure: Iterable[str]) -> str | None:
     )
 
 
+#: Of a shell's variables and functions, as Nix prints them; a builder keeps those of many shells.
+PROFILE_BYTES: Final = 4 * 1024 * 1024
+
+
 def checked(answer: Answer) -> Answer:
     """The answer, if a stage can start its shell from the closure alone. Raises BadAnswerError."""
     if (why := too_large(answer.closure)) is not None:
         raise BadAnswerError(why)
+    if len(answer.profile) > PROFILE_BYTES:
+        raise BadAnswerError(
+            f"the shell's variables and functions have {len(answer.profile)} bytes; the most is"
+            f" {PROFILE_BYTES}: put what is large into files of a package"
+        )
     try:
         bash = profiles.parse(answer.profile).bash(answer.closure)
     except profiles.ProfileError as error:

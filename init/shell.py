@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from init import profile as profiles
@@ -27,8 +26,10 @@ WORK: Final = "/work"
 _OURS: Final = "/run/sandstream"
 #: What /box holds beside the reaper and the entry scripts with the arguments of some cases.
 _SCRIPT_BYTES: Final = 12 * 1024 * 1024
-#: Of PATH; a shell has dozens, and nothing of a stranger's keeps init busy.
-_MOST_FOLDERS: Final = 4096
+#: Of PATH, which has dozens of folders, and of each path as the kernel has it: no clock runs while
+#: init looks, and each part of a path costs a look at all before it.
+_PATH_LETTERS: Final = 64 * 1024
+_LONGEST_PATH: Final = 4095
 _LINKS: Final = (
     Symlink("/proc/self/fd", "/dev/fd"),
     Symlink("/proc/self/fd/0", "/dev/stdin"),
@@ -69,9 +70,9 @@ def prepare(box: Box, environment: Environment) -> Shell:
         )
     with open(f"{box.ours}/environment", "wb") as file:
         file.write(script)
-    folders = dict.fromkeys((profile.text("PATH") or "").split(":"))
+    folders = dict.fromkeys((profile.text("PATH") or "")[:_PATH_LETTERS].split(":"))
     inside = frozenset(closure)
-    candidates = (f"{folder}/env" for folder in islice(folders, _MOST_FOLDERS))
+    candidates = (f"{folder}/env" for folder in folders)
     env = next((path for path in candidates if _executable(inside, path)), None)
     return Shell(closure, bash, env, tuple(_links(closure)))
 
@@ -81,7 +82,7 @@ def _executable(closure: Container[str], path: str) -> bool:
 
     A path of the closure may be a link, and this container has more than a jail has.
     """
-    if _root(path) not in closure or "\0" in path:
+    if len(path) > _LONGEST_PATH or _root(path) not in closure or "\0" in path:
         return False
     there = os.path.realpath(path)
     return _root(there) in closure and os.access(there, os.X_OK)

@@ -492,3 +492,10 @@ def test_load_on_the_reapers_stack_of_orphans_is_held_by_the_limit(sandbox):
         "print('done')\n"
     )
     assert sandbox.run(script, processes=30).run.stdout == b"done\n"
+
+
+def test_nobody_has_the_hosts_disks_written_out(sandbox):
+    """It waits for all that anybody has written, and nothing can end who waits so."""
+    sync, syncfs = 162, 306
+    run = sandbox.run(python(f"print(call({sync}), call({syncfs}, -1))")).run
+    assert run.stdout == b"done done\n"  # of no such descriptor too: the kernel was not asked

@@ -99,10 +99,10 @@ def test_one_process_is_enough_for_the_script_itself(sandbox):
 
 
 def test_sleep_ends_with_wall_time_limit(sandbox):
-    run = sandbox.run("echo before; sleep 60", wall_seconds=0.5).run
+    run = sandbox.run("echo before; sleep 60", wall_seconds=5).run
     assert run.outcome == Outcome.WALL_TIME_LIMIT
     assert run.stdout == b"before\n"
-    assert 0.5 <= run.wall_seconds < 2
+    assert 5 <= run.wall_seconds < 15
     assert (run.exit_code, run.signal) == (None, "SIGKILL")
 
 

@@ -135,3 +135,10 @@ def test_a_closure_that_no_event_could_hold_is_told_to_its_author():
     assert why is not None
     assert "5000 paths" in why
     assert str(nix_answer.CLOSURE_BYTES) in why
+
+
+def test_variables_that_would_fill_a_builders_memory_are_the_shells_fault():
+    profile = b'{"variables": {"X": {"type": "var", "value": "%s"}}}' % (b"x" * 5_000_000)
+    answer = nix_answer.Answer("/nix/store/x", ("/nix/store/x",), profile)
+    with pytest.raises(nix_answer.BadAnswerError, match="the most is 4194304"):
+        nix_answer.checked(answer)

@@ -168,3 +168,14 @@ def test_both_halves_together_can_meet_the_limit_of_cpu_time():
     assert decide.together(stopped, stopped, LIMITS).outcome is Outcome.CPU_TIME_LIMIT
     little = report(Outcome.CANCELLED, cpu=1.0)
     assert decide.together(little, little, LIMITS).outcome is Outcome.CANCELLED
+
+
+def test_cpu_time_above_the_limit_is_no_success_either():
+    """With caches a shell is evaluated twice, and each half alone is below it."""
+    half = LIMITS.cpu_seconds / 2
+    made = decide.together(
+        report(Outcome.OK, cpu=half), report(Outcome.CANCELLED, cpu=half), LIMITS
+    )
+    assert (made.outcome, made.exit_code) == (Outcome.CPU_TIME_LIMIT, None)
+    below = report(Outcome.OK, cpu=half * 0.9)
+    assert decide.together(below, below, LIMITS).outcome is Outcome.OK

@@ -180,7 +180,7 @@ async def test_what_another_builder_builds_meanwhile_is_joined():
 
     @asynccontextmanager
     async def lease(_id, waiting):
-        waiting()
+        waiting("builds")
         await asyncio.sleep(0.05)
         found.append(RECORD)
         yield
@@ -200,7 +200,7 @@ async def test_what_another_builder_builds_meanwhile_is_joined():
 async def test_one_that_waits_for_another_builder_has_its_own_deadline():
     @asynccontextmanager
     async def lease(_id, waiting):
-        waiting()
+        waiting("builds")
         await asyncio.sleep(60)
         yield
 
@@ -233,3 +233,27 @@ async def test_who_waits_for_a_build_that_waits_for_a_slot_has_no_clock_running(
     assert [order.environment_id for order in fake.orders] == ["other", "e"]
     await builds.close()
     await asyncio.gather(other, ahead, return_exceptions=True)
+
+
+async def test_the_clock_stops_where_another_builds_in_vain_and_ours_waits_for_a_slot(tmp_path):
+    (tmp_path / "var/nix").mkdir(parents=True)
+    shared = Shared(tmp_path)
+    shared.make()
+    beside = Shared(tmp_path)  # another builder's, which will fail
+    fake = Fake(seconds=60)
+    builds = Builds(
+        fake, jobs=1, wall_seconds=1800, lease=shared.lease, building=shared.building
+    )  # fmt: skip
+    other = asyncio.create_task(builds.get(order("other")))
+    async with beside.lease("e", lambda _: None), beside.building("e"):
+        waiter = asyncio.create_task(builds.get(order("e", wall_seconds=0.6)))
+        await asyncio.sleep(0.2)
+    await asyncio.sleep(1)
+    assert not waiter.done()
+    fake.seconds = 0.05
+    other.cancel()
+    answer = await asyncio.wait_for(waiter, 10)
+    assert (answer.how, answer.built) == ("built", OK)
+    assert answer.queued_seconds > 1
+    await builds.close()
+    await asyncio.gather(other, return_exceptions=True)

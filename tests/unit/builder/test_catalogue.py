@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from builder import catalogue as catalogues
 from builder.catalogue import Catalogue, Record
 
 
@@ -53,3 +56,22 @@ def test_a_damaged_record_is_not_found_and_can_be_kept_again(tmp_path):
     assert fresh.find(record.id) is None
     fresh.keep(record)
     assert fresh.find(record.id) is record
+
+
+def test_no_more_is_remembered_than_there_is_room_for(tmp_path, monkeypatch):
+    """A shell may have megabytes of variables, and thousands of shells may be built."""
+    catalogue, record = make(tmp_path)
+    monkeypatch.setattr(catalogues, "_KNOWN_LETTERS", 2500)
+    some = [replace(record, id=f"{n}" * 32, profile="x" * 1000) for n in range(4)]
+    for one in some:
+        catalogue.keep(one)
+    assert list(catalogue._known) == [one.id for one in some[2:]]
+    assert catalogue.find(some[0].id) == some[0]
+    assert list(catalogue._known) == [some[3].id, some[0].id]
+    large = replace(record, id="f" * 32, profile="x" * 9000)
+    catalogue.keep(large)
+    assert list(catalogue._known) == [large.id]
+    assert catalogue.find(large.id) is large
+    fresh = make(tmp_path)[0]
+    assert len(list(fresh.used())) == 5
+    assert not fresh._known

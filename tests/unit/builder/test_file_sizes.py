@@ -53,3 +53,37 @@ def test_build_that_has_just_ended_is_no_fault(tmp_path, monkeypatch):
     limited: set[int] = set()
     daemon.limit_files(Path(procs), 1, limited)
     assert limited == set()
+
+
+def test_what_a_build_has_lowered_itself_is_not_raised(tmp_path, monkeypatch):
+    """Without privilege that is refused, and the refusal was taken for a fault of ours."""
+    own = "import resource, time; resource.setrlimit(resource.RLIMIT_FSIZE, (5, 9)); "
+    sleep = [sys.executable, "-c", f"{own} print(flush=True); time.sleep(60)"]
+    with subprocess.Popen(sleep, stdout=subprocess.PIPE) as build:
+        try:
+            build.stdout.readline()
+            procs = tmp_path / "cgroup.procs"
+            procs.write_text(f"{build.pid}\n")
+            monkeypatch.setattr(daemon, "builds", lambda _: {build.pid: "x.drv.chroot"})
+            limited: set[int] = set()
+            daemon.limit_files(procs, 7, limited)
+            assert resource.prlimit(build.pid, resource.RLIMIT_FSIZE) == (5, 7)
+            assert limited == {build.pid}
+        finally:
+            build.kill()
+
+
+def test_build_that_lowers_its_own_just_now_is_looked_at_again(tmp_path, monkeypatch):
+    procs = tmp_path / "cgroup.procs"
+    procs.write_text("7\n")
+    monkeypatch.setattr(daemon, "builds", lambda _: {7: "x.drv.chroot"})
+
+    def prlimit(_pid, _kind, limits=None):
+        if limits is not None:
+            raise PermissionError
+        return (-1, -1)
+
+    monkeypatch.setattr(daemon.resource, "prlimit", prlimit)
+    limited: set[int] = set()
+    daemon.limit_files(procs, 7, limited)
+    assert limited == set()

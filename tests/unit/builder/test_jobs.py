@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -130,10 +132,15 @@ def test_roots_of_killed_builds_are_put_away_and_nothing_else(shared, tmp_path):
         (store / derivation).touch()
     (store / "h-x").mkdir()
     (store / "h-z.drv.chroot").mkdir()  # an output: there is no derivation with its hash
+    (store / "h-w.drv.chroot/root").mkdir(parents=True)  # its derivation has been collected
+    (tmp_path / "nix/var/nix/db").mkdir(parents=True)
+    with closing(sqlite3.connect(tmp_path / "nix/var/nix/db/db.sqlite")) as database, database:
+        database.execute("create table ValidPaths (path text)")
+        database.execute("insert into ValidPaths values ('/nix/store/h-z.drv.chroot')")
     assert put_roots_aside(shared, tmp_path / "nix", shared.aside)
     left = sorted(path.name for path in store.iterdir())
     assert left == ["h-x", "h-x.drv", "h-y.drv", "h-z.drv.chroot"]
-    assert len(list(shared.aside.folder.iterdir())) == 2
+    assert len(list(shared.aside.folder.iterdir())) == 3
     shared.aside.empty()
     assert not any(shared.aside.folder.iterdir())
 

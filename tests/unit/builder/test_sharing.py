@@ -186,6 +186,25 @@ async def test_what_another_cache_has_is_noted_and_the_rest_comes_again_at_the_n
     assert Publisher("n", tmp_path, f"{to}2", shared).lacks(PATH)
 
 
+async def test_a_full_disk_stops_no_builder_that_publishes(tmp_path, copied, monkeypatch):
+    shared = Shared(tmp_path)
+    shared.make()
+    publisher = Publisher("n", tmp_path, "s3://b", shared)
+    failures = [OSError(28, "No space left on device")] * 2
+    note = publisher._note
+
+    def full(path):
+        if copied and failures:
+            raise failures.pop()
+        return note(path)
+
+    publisher.soon(OTHER)
+    publisher.soon(PATH)
+    monkeypatch.setattr(publisher, "_note", full)
+    await publishing(publisher, lambda: len(copied) > 2 and not publisher.lacks(PATH))
+    assert copied == [OTHER, OTHER, PATH]
+
+
 async def test_what_was_built_anew_is_published_anew(tmp_path, copied):
     shared = Shared(tmp_path)
     shared.make()

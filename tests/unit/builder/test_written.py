@@ -84,10 +84,12 @@ def test_what_a_build_has_left_counts_after_its_end(job, tmp_path, monkeypatch):
     root = tmp_path / "nix/store/h-x.drv.chroot"
     (root / "root").mkdir(parents=True)
     (root / "root/file").write_bytes(bytes(MIB))
+    (tmp_path / "nix/store/h-x.drv").touch()
     used = job()
-    seen = {1: {"h-x.drv.chroot"}}
+    seen = {1: {"h-x.drv.chroot", *(f"{n}.drv.chroot" for n in range(1000))}}  # its own mounts too
     monkeypatch.setattr(written, "builds", lambda _pids: seen)
     assert MIB < used(never) < 2 * MIB
+    assert set(used._built) == {"h-x.drv.chroot"}
     (root / "root/file").rename(tmp_path / "nix/store/h-x")
     seen.clear()
     assert MIB < used(never) < 2 * MIB

@@ -183,6 +183,20 @@ def test_walk_reads_what_forbids_it_and_leaves_it_as_it_was(tmp_path):
     as_nobody(tmp_path, do)
 
 
+def test_walk_leaves_an_output_that_nix_has_taken_meanwhile_as_nix_left_it(tmp_path):
+    """Its own mode would be given back to a path that is valid by now, and none could read it."""
+
+    def do():
+        os.makedirs("out/a")
+        os.chmod("out", 0o055)
+        for number, _status in enumerate(folders.walk("out")):
+            if number == 0:
+                assert stat.S_IMODE(os.stat("out").st_mode) == 0o555
+        assert stat.S_IMODE(os.stat("out").st_mode) == 0o555
+
+    as_nobody(tmp_path, do)
+
+
 def test_walk_says_what_it_can_not_read(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs a folder of another user's; CI runs as root")
