@@ -201,14 +201,14 @@ async def test_one_submissions_deadline_does_not_fail_the_others(builder):
 async def test_a_cancelled_build_is_stopped_and_nothing_is_said(builder):
     text = shell(derivation("sleep 1000"))
     id_ = await builder.submit(text)
-    await asyncio.sleep(1.5)
+    async with asyncio.timeout(60):
+        while len(daemons(builder.pair.builder.id)) < 2:  # it is being built
+            await asyncio.sleep(0.05)
     assert list((builder.jobs).iterdir())
     await builder.cancel(id_)
-    for _ in range(100):
-        if not list((builder.jobs).iterdir()):
-            break
-        await asyncio.sleep(0.1)
-    assert not list((builder.jobs).iterdir())
+    async with asyncio.timeout(60):
+        while list((builder.jobs).iterdir()):
+            await asyncio.sleep(0.1)
     assert (await builder.log.state(id_)).dependencies is None
 
 
