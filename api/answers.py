@@ -15,7 +15,7 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api.problems import Problem
+from api.problems import busy
 from api.room import FREE_BYTES, Room, Share
 from api.settings import ApiSettings
 
@@ -23,7 +23,6 @@ _LOGGER: Final = logging.getLogger(__name__)
 _PIECE_BYTES: Final = 256 * 1024
 #: A client that takes less holds up what others would be told; it is cut off.
 _BYTES_PER_SECOND: Final = 64 * 1024
-_RETRY_SECONDS: Final = 2
 
 
 class Answers:
@@ -47,7 +46,7 @@ class Answers:
         """
         share = Share(self._room)
         if not share.may_reach(size):
-            raise _busy(self._room)
+            raise busy("large answers", self._room.held, self._room.most)
         share.reach(size)
         try:
             yield share
@@ -110,15 +109,3 @@ class _Pieces(Response):
                     "more_body": at + _PIECE_BYTES < size,
                 }
             )
-
-
-def _busy(room: Room) -> Problem:
-    return Problem(
-        503,
-        f"{room.held} bytes of large answers are being sent at this moment, the most is "
-        f"{room.most}: try again in {_RETRY_SECONDS} s",
-        type_="/problems/busy",
-        title="Too much is being sent",
-        headers={"Retry-After": str(_RETRY_SECONDS)},
-        extra={"held_bytes": room.held, "most_bytes": room.most},
-    )

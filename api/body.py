@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 
-from api.problems import Problem, too_large
+from api.problems import Problem, busy, too_large
 from api.room import Room, Share
 from api.settings import ApiSettings
 
@@ -17,7 +17,6 @@ from api.settings import ApiSettings
 _DROPPED_BYTES: Final = 64 * 1024 * 1024
 _DROP_SECONDS: Final = 5.0
 _SILENCE_SECONDS: Final = 0.5
-_RETRY_SECONDS: Final = 2
 
 
 class Bodies:
@@ -86,19 +85,9 @@ class Bodies:
         """Why a body can't have this size, ever or now."""
         if size > self._limit:
             return too_large(self._limit)
-        return None if share.may_reach(size) else _too_many(self._room)
-
-
-def _too_many(room: Room) -> Problem:
-    return Problem(
-        503,
-        f"{room.held} bytes of requests are being sent at this moment, the most is {room.most}: "
-        f"try again in {_RETRY_SECONDS} s",
-        type_="/problems/busy",
-        title="Too much is being sent",
-        headers={"Retry-After": str(_RETRY_SECONDS)},
-        extra={"held_bytes": room.held, "most_bytes": room.most},
-    )
+        if share.may_reach(size):
+            return None
+        return busy("requests", self._room.held, self._room.most)
 
 
 def _check_form(request: Request) -> None:

@@ -98,6 +98,19 @@ def unavailable(detail: str, *, retry_after: int = 2) -> Problem:
     )
 
 
+def busy(what: str, held: int, most: int, *, retry_after: int = 2) -> Problem:
+    """`held` bytes of what is being sent, and no room for more."""
+    return Problem(
+        503,
+        f"{held} bytes of {what} are being sent at this moment, the most is {most}: "
+        f"try again in {retry_after} s",
+        type_="/problems/busy",
+        title="Too much is being sent",
+        headers={"Retry-After": str(retry_after)},
+        extra={"held_bytes": held, "most_bytes": most},
+    )
+
+
 def full(detail: str) -> Problem:
     """507 and no Retry-After: trying again does not help until an operator has made room."""
     return Problem(507, detail, type_="/problems/log-full", title="The event log is full")

@@ -144,5 +144,7 @@ async def supervised(program: Program, state: State, say: Say) -> AsyncIterator[
         yield child
     finally:
         keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
+        (fault,) = await asyncio.gather(keeper, return_exceptions=True)
+        if isinstance(fault, Exception):  # a bug of ours; the child is stopped all the same
+            say(f"{program.name} was kept no longer: {fault!r}")
         await child.stop()
