@@ -1,4 +1,4 @@
-"""Telling the worker that runs a submission to stop it: a core request, answered at once.
+"""Telling the worker that runs a submission to look at its log: a core request, answered at once.
 
 Only a shortcut: the durable `cancel-requested` comes first, and its queue is the net below.
 """
@@ -27,18 +27,27 @@ async def tell_runner(client: Client, submission_id: str) -> bool:
     return True
 
 
+async def tell_predecessor(client: Client, submission_id: str) -> None:
+    """A later attempt has said `started`: who still runs an earlier one, without a lease, stops.
+
+    It may have looked a moment before, when it was asked whether it lives and did not answer.
+    """
+    await client.publish(f"{_ROOT}.{submission_id}", b"")
+
+
 @asynccontextmanager
 async def heard(
-    client: Client, submission_id: str, stop: Callable[[], None]
+    client: Client, submission_id: str, look: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """While the block runs, a cancel of this submission calls `stop`.
+    """While the block runs, a word about this submission calls `look`.
 
     Enter before publishing `started`: the guard then puts the cancel and the start in order.
     """
 
     async def on_message(message: Msg) -> None:
-        await message.respond(b"")
-        stop()
+        if message.reply:
+            await message.respond(b"")
+        look()
 
     subscription = await client.subscribe(f"{_ROOT}.{submission_id}", cb=on_message)
     await client.flush()

@@ -96,9 +96,20 @@ class Attempt:
         self._environment = None
         self._cache_miss = why
 
+    async def begin(self, box: Box) -> None:
+        """Say `started`: from here on the log holds this attempt for the one that runs."""
+        state = await self._record(
+            Started(
+                container=box.name,
+                retry_because=self._run.retry_because,
+                cases_at_once=cases_at_once(box.room, self._request),
+                **self._whose(),
+            )
+        )
+        self.started = state.sequence
+
     async def perform(self, box: Box) -> str:
-        """Run the whole submission in `box`; returns its verdict."""
-        await self._begin(box)
+        """Run the whole submission in `box`, after `begin`; returns its verdict."""
         job = await translate.job(
             self.id,
             self._run.attempt,
@@ -124,17 +135,6 @@ class Attempt:
         await self._record(Finished(verdict=told, **self._whose()))
         self.finished = True
         return told
-
-    async def _begin(self, box: Box) -> None:
-        state = await self._record(
-            Started(
-                container=box.name,
-                retry_because=self._run.retry_because,
-                cases_at_once=cases_at_once(box.room, self._request),
-                **self._whose(),
-            )
-        )
-        self.started = state.sequence
 
     @asynccontextmanager
     async def _for_build(self, box: Box) -> AsyncIterator[None]:

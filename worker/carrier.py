@@ -12,13 +12,13 @@ from contextlib import suppress
 from typing import Any, Final, assert_never
 
 from streams.blobs import Blobs
-from streams.cancels import heard, tell_runner
+from streams.cancels import heard, tell_predecessor, tell_runner
 from streams.errors import Conflict, LogUnavailable, StreamsError
 from streams.fold import Submission
 from streams.log import EventLog
 from streams.queues import Delivery
 from worker.attempt import Attempt
-from worker.decide import Cancel, Finish, GiveUp, Ignore, Run, decide, last_start
+from worker.decide import Cancel, Finish, GiveUp, Ignore, Run, begun, decide, over
 from worker.ending import ending, told
 from worker.errors import AttemptFailed, TakenOver
 from worker.pool import Pool
@@ -65,7 +65,7 @@ class Carrier:
         id_ = delivery.event.submission_id
         failure: str | None = None
         state = await self._log.state(id_, reaching=delivery.event.sequence)
-        begun = _begun(state)
+        known = begun(state)
         while True:
             decision = decide(state, delivery.event, attempts=self._attempts, failure=failure)
             match decision:
@@ -83,7 +83,7 @@ class Carrier:
                     if attempt.finished:
                         await delivery.done()
                         return
-                    begun = attempt.started or begun
+                    known = attempt.started or known
                 case Finish() | Cancel() | GiveUp():
                     event = ending(state, decision, self._by)
                     with suppress(Conflict):
@@ -94,7 +94,7 @@ class Carrier:
                 case _:
                     assert_never(decision)
             state = await self._state(id_)
-            if not (state.ended or state.cancel_requested) and _begun(state) != begun:
+            if not (state.ended or state.cancel_requested) and begun(state) > known:
                 raise TakenOver(id_)
 
     async def _lives(self, state: Submission) -> bool:
@@ -130,7 +130,7 @@ class Carrier:
                     looking.cancel()
                     if look.is_set() and not task.done():
                         look.clear()
-                        if _is_over(await self._state(state.id), attempt):
+                        if over(await self._state(state.id), run.attempt, attempt.started):
                             return None
             finally:
                 task.cancel()
@@ -149,6 +149,9 @@ class Carrier:
                 id_, run.attempt, box.name,
                 f", because {run.retry_because}" if run.retry_because else "",
             )  # fmt: skip
+            await attempt.begin(box)
+            if run.attempt > 1:
+                await tell_predecessor(self._client, id_)
             verdict = await attempt.perform(box)
         _LOGGER.info("%s: finished %s after %.3f s", id_, verdict, time.monotonic() - began)
 
@@ -162,17 +165,6 @@ class Carrier:
                 _LOGGER.warning("%s; again in %.1f s", error, rest)
                 await asyncio.sleep(rest)
                 rest = min(2 * rest, longest)
-
-
-def _begun(state: Submission) -> int | None:
-    start = last_start(state)
-    return None if start is None else start.sequence
-
-
-def _is_over(state: Submission, attempt: Attempt) -> bool:
-    """Whether the log wants no more of this attempt."""
-    succeeded = attempt.started is not None and _begun(state) != attempt.started
-    return state.ended or state.cancel_requested or succeeded
 
 
 def _loss(task: asyncio.Task[None], attempt: Attempt) -> str | None:

@@ -109,6 +109,23 @@ def complete(state: Submission) -> bool:
     return state.request is not None and len(state.runs) >= len(state.request.test_cases)
 
 
+def over(state: Submission, attempt: int, started: int | None) -> bool:
+    """Whether the log wants no more of a running attempt: a cancel, an end, or a successor.
+
+    `started` is the sequence of its own `started`; None while the answer to that is still under
+    way, when a successor shows by its number alone. `state` may come from a replica that is a
+    little behind: what is not there yet says nothing.
+    """
+    succeeded = state.attempts > attempt or (started is not None and begun(state) > started)
+    return state.ended or state.cancel_requested or succeeded
+
+
+def begun(state: Submission) -> int:
+    """The sequence of the latest attempt's `started`; 0 before the first."""
+    start = last_start(state)
+    return 0 if start is None else start.sequence
+
+
 def last_start(state: Submission) -> Moment | None:
     """The beginning of the latest attempt."""
     return next((m for m in reversed(state.timeline) if m.event == "started"), None)

@@ -10,11 +10,12 @@ import pytest
 
 from init.frames import CompileDone, DependenciesDone, End, Environment, RunDone
 from init.outcome import Outcome
+from streams.cancels import tell_predecessor
 from streams.errors import Conflict
 from streams.events import CancelRequested, Started
 from streams.log import EventLog
 from streams.queues import Delivery
-from tests.worker.conftest import Client, case
+from tests.worker.conftest import Client, case, until
 from tests.worker.fake import FakeStore, echo, maker, report
 from worker.carrier import Carrier
 from worker.pool import Pool
@@ -138,6 +139,34 @@ async def test_who_was_taken_over_says_no_more_and_acks_nothing(serving, client,
         state, names = await client.ended(id_)
     assert names[-2:] == ["ran", "finished"]
     assert state.failures[-1] == "worker@other did not report within its lease"
+
+
+async def test_who_was_frozen_while_it_said_started_stops_once_another_has_taken_over(
+    serving, client, nats, monkeypatch
+):
+    """Its own `started` is in the log, the answer has not come: a look must not be lost."""
+    frozen, append = asyncio.Event(), EventLog.append
+
+    async def answered_late(log, event, *, after):
+        sequence = await append(log, event, after=after)
+        if event.event == "started" and event.by == "worker@w":
+            await frozen.wait()
+        return sequence
+
+    monkeypatch.setattr(EventLog, "append", answered_late)
+    async with (
+        serving(lambda job: [20.0, End()], grace_seconds=60) as (_, made),
+        nats.connect("worker") as other,
+    ):
+        id_ = await client.submit()
+        first = (await client.reached(id_, "started"))[-1]
+        event = Started(submission_id=id_, by="worker@other", attempt=2, container="c")
+        await Client(other).log.append(event, after=first.sequence)
+        await tell_predecessor(other, id_)
+        taken = next(box for box in made if box.name == first.container)
+        await until(taken.dead.is_set, 5)
+        frozen.set()
+        assert [e.event for e in await client.log.history(id_)][-2:] == ["started", "started"]
 
 
 async def test_missed_lease_of_one_that_lives_costs_no_attempt(serving, client, monkeypatch):

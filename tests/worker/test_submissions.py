@@ -173,7 +173,7 @@ async def test_zombie_says_nothing_and_its_container_ends_though_its_program_goe
             history = await client.reached(id_, "started", 2)
             assert history[-1].by == f"worker@{other.name}"
             zombie.process.send_signal(signal.SIGCONT)
-            await until(lambda: container not in str(zombie.containers()), 10)
+            await until(lambda: container not in str(zombie.containers()), 20)
             assert await client.log.history(id_) == history
             assert history[-1].container in str(other.containers())
             await client.cancel(id_)

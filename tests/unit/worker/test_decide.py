@@ -27,7 +27,7 @@ from streams.fold import fold_all
 from streams.limits import Limits
 from streams.request import File, Request, TestCase
 from streams.results import RunResult, StageResult
-from worker.decide import Cancel, Finish, GiveUp, Ignore, Run, decide, remaining
+from worker.decide import Cancel, Finish, GiveUp, Ignore, Run, decide, over, remaining
 
 PATH = "/nix/store/x"
 ENVIRONMENT = Environment(id="e", path=PATH, closure=(PATH,), profile=inline(b""))
@@ -175,3 +175,27 @@ def test_a_clock_that_was_set_back_holds_up_nothing_beyond_one_deadline(hours):
 def test_one_that_comes_again_too_soon_waits_for_its_deadline():
     event = queued()
     assert remaining(event, event.at + timedelta(seconds=30), 330, delivered=2) == 300
+
+
+@pytest.mark.parametrize(
+    ("attempt", "sequence", "is_over"),
+    [
+        (2, 5, False),
+        (2, None, False),  # the answer to our `started` is still under way
+        (3, 6, False),  # read from a replica that has not got ours yet
+        (3, None, False),
+        (1, 4, True),
+        (1, None, True),  # frozen while `started` was said, and taken over before its answer
+    ],
+)
+def test_attempt_is_over_once_the_log_holds_a_later_one(attempt, sequence, is_over):
+    history = (*CACHED, started(), started(2, "r"))
+    numbered = [e.model_copy(update={"sequence": n}) for n, e in enumerate(history, 1)]
+    assert over(fold_all(numbered), attempt, sequence) is is_over
+
+
+@pytest.mark.parametrize("last", [CANCEL, Finished(verdict="ok", **WHOSE)])
+def test_attempt_is_over_once_it_was_cancelled_or_has_ended(last):
+    history = (*CACHED, started(), last)
+    numbered = [e.model_copy(update={"sequence": n}) for n, e in enumerate(history, 1)]
+    assert over(fold_all(numbered), 1, 4)
