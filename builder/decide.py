@@ -165,3 +165,19 @@ def late(report: Report, limits: StageLimits, waited: float) -> Report:
 def retry_seconds(delivered: int) -> float:
     """When to look again at what failed through our fault: a try costs little, a wait is felt."""
     return min(15.0, 0.5 * 2.0 ** min(delivered, 10))
+
+
+#: Nobody but builders answers a warming: after so many deliveries, some four minutes of them, what
+#: stops us will not pass by itself.
+_WARMING_TRIES: Final = 20
+
+
+def gives_up(delivered: int, *, warm: bool) -> bool:
+    """Whether our own fault is told, not tried again. What a submission needs its worker builds."""
+    return warm and delivered >= _WARMING_TRIES
+
+
+def given_up(delivered: int, why: str) -> Report:
+    """What is told of an environment that nobody could build through a fault of ours."""
+    message = f"given up after {delivered} tries, through our own fault: {why}"
+    return replace(nothing_yet(), outcome=Outcome.SANDBOX_ERROR, message=message)

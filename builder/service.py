@@ -72,7 +72,24 @@ class Service:
                 await self._answer(event)
                 await delivery.done()
         except Exception as error:  # noqa: BLE001 - what one submission meets stops no other
-            await self._put_back(delivery, event, error)
+            if not await self._gave_up(delivery, event, error):
+                await self._put_back(delivery, event, error)
+
+    async def _gave_up(self, delivery: Delivery, event: DepsQueued, error: Exception) -> bool:
+        """Whether the fault was told, as the answer to a warming that met it at each try."""
+        if not decide.gives_up(delivery.delivered, warm=event.warm):
+            return False
+        why = f"{type(error).__name__}: {error}"
+        _LOGGER.error("environment %s: given up: %s", event.environment_id, why)
+        answer = Answer("built", Built(decide.given_up(delivery.delivered, why)), 0.0)
+        try:
+            state = await self._log.state(event.submission_id, event.root, reaching=event.sequence)
+            await self._publish(event, answer, state)
+            await delivery.done()
+        except Exception as refused:  # noqa: BLE001 - the next delivery is another chance
+            _LOGGER.warning("environment %s: not told: %r", event.environment_id, refused)
+            return False
+        return True
 
     async def _put_back(self, delivery: Delivery, event: DepsQueued, error: Exception) -> None:
         """Our fault: another builder, or we a little later; past the deadline a worker builds."""

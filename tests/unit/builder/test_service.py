@@ -154,6 +154,37 @@ async def test_our_own_fault_is_put_back_and_nothing_is_said(bench):
     assert bench.said() == []
 
 
+async def test_a_warming_that_meets_our_fault_at_each_try_is_told_in_the_end(bench):
+    warm = bench.queued.model_copy(update={"submission_id": ID, "warm": True})
+    bench.log.add(warm)
+    warm = bench.log.events[-1]
+    bench.end = DaemonFailed("j", "words")
+    (seconds,) = await bench.handle(warm, delivered=19)
+    assert (seconds, bench.said()) == (15, [])
+    assert await bench.handle(warm, delivered=20) == ["done"]
+    (said,) = bench.said()
+    assert (said.warm, said.environment, said.result.outcome) == (True, None, "sandbox-error")
+    assert "20 tries" in said.result.message
+    assert "words" in said.result.message
+
+
+async def test_what_cannot_even_be_told_is_put_back(bench):
+    warm = bench.queued.model_copy(update={"submission_id": ID, "warm": True})
+    bench.log.add(warm)
+
+    async def broken(event, *, after):
+        raise LogUnavailable("publish", "no answer")
+
+    bench.log.append = broken
+    assert await bench.handle(bench.log.events[-1], delivered=20) == [15]
+
+
+async def test_a_submission_that_meets_our_fault_is_never_given_up_by_a_builder(bench):
+    bench.end = DaemonFailed("j", "words")
+    assert await bench.handle(delivered=1000) == [15]
+    assert bench.said() == []
+
+
 async def test_a_surprise_is_put_back_too(bench):
     bench.end = RuntimeError("who would have thought")
     (seconds,) = await bench.handle()
