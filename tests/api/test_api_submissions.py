@@ -81,11 +81,11 @@ async def test_at_shows_it_as_it_was_then(api):
 
 async def test_wait_answers_at_the_end(api):
     id_ = await api.new()
-    waiting = asyncio.create_task(api.get(f"/submissions/{id_}", params={"wait": 10}))
+    waiting = asyncio.create_task(api.get(f"/submissions/{id_}", params={"wait": 60}))
     await asyncio.sleep(0.1)
     assert not waiting.done()
     await finish(api, id_)
-    shown = await asyncio.wait_for(waiting, 1)
+    shown = await asyncio.wait_for(waiting, 20)
     assert shown.json()["status"] == "finished"
     assert shown.json()["runs"][0]["stdout"] == "42\n"
 

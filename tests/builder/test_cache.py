@@ -36,7 +36,7 @@ async def test_built_on_one_host_runs_on_the_other_and_is_downloaded_once(
         assert len(downloads) == len(set(downloads)) == len(built.environment.closure)
         began = time.monotonic()
         assert await realise(socket_of(second), [path]) == Realised(())
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 5  # it waits up to 15 for what is not there
         assert requests(first, "/nar/") == downloads
     box = tmp_path / "box"
     box.mkdir()

@@ -102,7 +102,7 @@ async def test_what_one_builder_has_built_is_a_hit_at_the_other(two):
 
 
 async def test_when_the_one_that_builds_is_killed_the_other_builds(two):
-    text = slow(4)
+    text = slow(6)
     ids = [await two[0].submit(text) for _ in range(6)]
     for _ in range(200):
         said = [await one.said(BUILDING) for one in two]

@@ -250,7 +250,7 @@ async def test_a_killed_nix_daemon_is_no_verdict_and_the_build_begins_anew(build
 
 async def test_a_missing_evaluator_is_no_verdict(builder):
     await builder.pair.evaluator.kill()
-    died = await asyncio.wait_for(builder.pair.died(), 10)
+    died = await asyncio.wait_for(builder.pair.died(), 60)
     assert died.name.endswith("evaluator")
     id_ = await builder.submit(shell())
     async with asyncio.timeout(30):

@@ -155,7 +155,7 @@ async def test_live_listeners_hear_what_was_accepted(nats):
         log = EventLog(client)
         with hub.listen("a1") as queue:
             last = await log.append_all([submitted("a1"), queued("a1")])
-            heard = [await asyncio.wait_for(queue.get(), 2) for _ in range(2)]
+            heard = [await asyncio.wait_for(queue.get(), 10) for _ in range(2)]
             assert [event.event for event in heard] == ["submitted", "deps-queued"]
             assert heard[-1].sequence == last
 

@@ -177,7 +177,7 @@ def test_input_derivation_refers_to_every_input_and_a_second_build_is_quick(prep
         assert name in closure, name
     began = time.monotonic()
     prepared.bash(script, {"shell.nix": COMPILERS})
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
 
 
 def test_trivial_derivations_build(prepared):
@@ -245,4 +245,4 @@ def test_revision_is_stable_and_the_second_preparation_is_quick(prepared):
     before = channel.revision(prepared.state)
     began = time.monotonic()
     assert channel.prepare(prepared.state, prepared.tags.base, Progress()) == before
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10

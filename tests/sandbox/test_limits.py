@@ -199,7 +199,7 @@ def test_figures_are_read_and_not_zero(sandbox):
     run = sandbox.run("python3 -c 'x = bytearray(50 << 20); sum(range(1000000))'").run
     assert run.outcome == Outcome.OK
     assert 50 * MIB < run.memory_peak_bytes < 90 * MIB
-    assert 0.02 < run.cpu_seconds < 1
+    assert 0.02 < run.cpu_seconds < 3
 
 
 def test_no_cgroup_of_the_container_is_left_on_the_host(sandbox):

@@ -93,7 +93,7 @@ def test_cpu_time_of_the_whole_tree_counts(sandbox, name, text):
 
 def test_sleep_costs_no_cpu_time(sandbox):
     run = sandbox.run("sleep 1").run
-    assert run.cpu_seconds < 0.1
+    assert run.cpu_seconds < 0.3
     assert run.wall_seconds >= 1.0
 
 

@@ -123,6 +123,7 @@ async def test_unknown_event_in_between_is_no_hindrance(serving, client, nats):
     assert state.attempts == 1
 
 
+@pytest.mark.lease(5)
 async def test_who_was_taken_over_says_no_more_and_acks_nothing(serving, client, nats):
     def slow(job):
         return [0.5, *echo(job)]
@@ -164,7 +165,7 @@ async def test_who_was_frozen_while_it_said_started_stops_once_another_has_taken
         await Client(other).log.append(event, after=first.sequence)
         await tell_predecessor(other, id_)
         taken = next(box for box in made if box.name == first.container)
-        await until(taken.dead.is_set, 5)
+        await until(taken.dead.is_set, 15)
         frozen.set()
         assert [e.event for e in await client.log.history(id_)][-2:] == ["started", "started"]
 
@@ -217,7 +218,7 @@ async def test_one_long_submission_does_not_hold_up_another_slot(serving, client
     async with serving(answer, grace_seconds=60):
         await client.submit(cases=(case("slow"),))
         for _ in range(3):
-            await client.ended(await client.submit(), 5)
+            await client.ended(await client.submit(), 15)
 
 
 async def test_silent_log_is_waited_out(serving, client, nats):
@@ -236,6 +237,7 @@ async def test_silent_log_is_waited_out(serving, client, nats):
     assert state.verdict == "ok"
 
 
+@pytest.mark.lease(60)
 async def test_worker_that_stops_hands_over_at_once(serving, client):
     def answer(job):
         return [20.0, End()] if job.attempt == 1 else echo(job)
@@ -244,7 +246,7 @@ async def test_worker_that_stops_hands_over_at_once(serving, client):
         id_ = await client.submit()
         await client.reached(id_, "started")
     async with serving(answer, name="next"):
-        state, _ = await client.ended(id_, 2)
+        state, _ = await client.ended(id_, 30)
     assert state.attempts == 2
     assert state.verdict == "ok"
 

@@ -108,7 +108,7 @@ async def test_cancel_while_running_stops_the_container(worker_at, client):
         container = history[-1].container
         await asyncio.sleep(0.3)
         await client.cancel(id_)
-        state, names = await client.ended(id_, 5)
+        state, names = await client.ended(id_, 20)
         await until(lambda: container not in str(worker.containers()))
     assert names[-3:] == ["started", "cancel-requested", "cancelled"]
     assert state.status == "cancelled"
@@ -118,7 +118,7 @@ async def test_cancel_before_anyone_runs_it_is_cancelled_at_once(worker_at, clie
     id_ = await client.submit(built=False)
     await client.cancel(id_)
     async with worker_at():
-        _, names = await client.ended(id_, 10)
+        _, names = await client.ended(id_, 30)
     assert names == ["submitted", "deps-queued", "cancel-requested", "cancelled"]
 
 
@@ -177,7 +177,7 @@ async def test_zombie_says_nothing_and_its_container_ends_though_its_program_goe
             assert await client.log.history(id_) == history
             assert history[-1].container in str(other.containers())
             await client.cancel(id_)
-            _, names = await client.ended(id_, 10)
+            _, names = await client.ended(id_, 30)
     assert names[-4:] == ["started", "started", "cancel-requested", "cancelled"]
 
 
@@ -248,7 +248,7 @@ async def test_worker_that_was_killed_cleans_up_at_its_next_start_and_nothing_of
 async def test_worker_that_finds_no_log_still_stops_when_asked(worker_at, nats):
     async with worker_at(ready=False, nats_url="nats://127.0.0.1:1") as worker:
         await until(lambda: "Connect call failed" in worker.words())
-        await asyncio.wait_for(worker.stop(), 5)
+        await asyncio.wait_for(worker.stop(), 20)
 
 
 async def test_worker_without_an_engine_says_so_in_one_line(worker_at):

@@ -178,7 +178,7 @@ async def test_nothing_is_available_before_a_container_is_ready():
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(warm.available(), 0.02)
         make.slow.set()
-        await asyncio.wait_for(warm.available(), 1)
+        await asyncio.wait_for(warm.available(), 10)
 
 
 async def test_a_cancelled_taker_loses_no_container():
