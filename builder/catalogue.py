@@ -6,6 +6,7 @@ its environment was last asked for.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections import OrderedDict
@@ -84,12 +85,9 @@ class Catalogue:
             return None
         return record
 
-    def keep(self, record: Record) -> None:
+    async def keep(self, record: Record) -> None:
         """Root first, then the file, whole or not at all: what is found is there to stay."""
-        self._roots.mkdir(parents=True, exist_ok=True)
-        _replace_link(record.path, self._roots / record.id)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        files.replace(self._file(record.id), orjson.dumps(asdict(record)))
+        await asyncio.to_thread(self._write, record)  # it waits for the disk
         self._remember(record)
         self._built(record.path)
 
@@ -124,6 +122,25 @@ class Catalogue:
         (self._roots / id_).unlink(missing_ok=True)
         aside.unlink()
         return True
+
+    def settle(self) -> None:
+        """Finish what was killed in the middle: a root that no record names would keep its closure.
+
+        While nobody has a job in this store; else it may be the root of one that is being kept.
+        """
+        for file in self._folder.glob("*"):
+            if file.suffix != _SUFFIX:
+                file.unlink()
+        for root in self._roots.glob("*"):  # links that were not yet in their place as well
+            if not self._file(root.name).exists():
+                _LOGGER.warning("root %s has no record; removing it", root.name)
+                root.unlink()
+
+    def _write(self, record: Record) -> None:
+        self._roots.mkdir(parents=True, exist_ok=True)
+        _replace_link(record.path, self._roots / record.id)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        files.replace(self._file(record.id), orjson.dumps(asdict(record)))
 
     def _read(self, id_: str) -> Record | None:
         try:

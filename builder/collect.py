@@ -48,6 +48,8 @@ class Kept(Protocol):
 
     def remove(self, id_: str, *, unused_since: float) -> bool: ...
 
+    def settle(self) -> None: ...
+
 
 def policy_of(settings: SharingSettings) -> Policy:
     return Policy(
@@ -121,6 +123,7 @@ class Collector:
                 return []
             self._patience = self._first
             began = time.monotonic()
+            self._kept.settle()
             gone = [
                 one.id
                 for one in await self._due()

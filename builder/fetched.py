@@ -35,6 +35,9 @@ class Fetched:
             closure = nixstore.closure_in(self._database, path)
             yield Used(root.name, root.lstat().st_mtime, closure)
 
+    def settle(self) -> None:
+        """Nothing: each path has its root and no more."""
+
     def remove(self, id_: str, *, unused_since: float) -> bool:
         """Let a path go, unless it was asked for after `unused_since`."""
         root = self._roots / id_

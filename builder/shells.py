@@ -126,7 +126,7 @@ class Shells:
         larger = await asyncio.to_thread(self._too_large, report, record, order.limits, since)
         if larger is not None:
             return Built(larger)
-        self._catalogue.keep(record)
+        await self._catalogue.keep(record)
         return Built(replace(report, wall_seconds=time.monotonic() - began), record)
 
     async def _evaluations(

@@ -40,17 +40,17 @@ def test_nothing_goes_within_the_grace():
     assert ids(Policy(1, 1.0, 5000.0)) == []
 
 
-def kept(tmp_path):
+async def kept(tmp_path):
     path = tmp_path / "store" / "x"
     path.mkdir(parents=True)
     catalogue = Catalogue(tmp_path / "records", tmp_path / "roots")
-    catalogue.keep(Record("e" * 32, str(path), (str(path),), "{}", "now", 1.0))
+    await catalogue.keep(Record("e" * 32, str(path), (str(path),), "{}", "now", 1.0))
     ((record, at),) = catalogue.used()
     return catalogue, record, at
 
 
-def test_what_was_asked_for_meanwhile_is_not_removed(tmp_path):
-    catalogue, record, at = kept(tmp_path)
+async def test_what_was_asked_for_meanwhile_is_not_removed(tmp_path):
+    catalogue, record, at = await kept(tmp_path)
     import os
 
     os.utime(tmp_path / "records" / f"{record.id}.json", (at + 5, at + 5))
@@ -58,8 +58,8 @@ def test_what_was_asked_for_meanwhile_is_not_removed(tmp_path):
     assert catalogue.find(record.id) == record
 
 
-def test_what_is_removed_is_not_found_and_has_no_root(tmp_path):
-    catalogue, record, at = kept(tmp_path)
+async def test_what_is_removed_is_not_found_and_has_no_root(tmp_path):
+    catalogue, record, at = await kept(tmp_path)
     assert catalogue.remove(record.id, unused_since=at)
     assert catalogue.find(record.id) is None
     assert not list((tmp_path / "roots").iterdir())
@@ -67,8 +67,23 @@ def test_what_is_removed_is_not_found_and_has_no_root(tmp_path):
     assert not catalogue.remove(record.id, unused_since=at)
 
 
-def test_finding_counts_as_use(tmp_path):
-    catalogue, record, at = kept(tmp_path)
+async def test_what_was_killed_in_the_middle_leaves_neither_root_nor_file(tmp_path):
+    """A removal between two of its lines, and a keeping before its record was written."""
+    catalogue, record, _ = await kept(tmp_path)
+    roots, records = tmp_path / "roots", tmp_path / "records"
+    (roots / "a").symlink_to(record.path)
+    (records / "a.old").touch()
+    (roots / "b").symlink_to(record.path)
+    (roots / ".c.7.new").symlink_to(record.path)
+    (records / "d.json.new").touch()
+    catalogue.settle()
+    assert [root.name for root in roots.iterdir()] == [record.id]
+    assert [file.name for file in records.iterdir()] == [f"{record.id}.json"]
+    assert catalogue.find(record.id) == record
+
+
+async def test_finding_counts_as_use(tmp_path):
+    catalogue, record, at = await kept(tmp_path)
     import os
 
     os.utime(tmp_path / "records" / f"{record.id}.json", (1, 1))

@@ -136,7 +136,7 @@ async def test_what_was_built_is_said_then_acknowledged(bench):
 
 
 async def test_a_hit_needs_no_build(bench):
-    bench.catalogue.keep(bench.record)
+    await bench.catalogue.keep(bench.record)
     await bench.handle()
     assert (bench.said()[0].how, bench.built) == ("hit", 0)
 
@@ -246,7 +246,7 @@ async def test_files_that_are_not_the_ids_are_not_built_under_it(bench):
 
 async def test_a_large_profile_is_stored_once_and_before_the_event(bench):
     bench.record = replace(bench.record, profile="x" * 100_000)
-    bench.catalogue.keep(bench.record)
+    await bench.catalogue.keep(bench.record)
     await bench.handle()
     digest = hashlib.sha256(b"x" * 100_000).hexdigest()
     assert bench.said()[0].environment.profile.sha256 == digest
