@@ -117,6 +117,24 @@ async def test_an_output_of_it_is_read_from_its_own_event(api, projector, monkey
     assert f"submissions.{id_}.>" not in reads
 
 
+async def test_its_cancel_reads_none_of_its_story(api, projector, monkeypatch):
+    """That would take longer than its next event to come, at each of its tries."""
+    id_, last = await large(api, ended=False)
+    await projected(api, last)
+    read, began = api.log.read, []
+
+    def counted(*, after=0, **kwargs):
+        began.append(after)
+        return read(after=after, **kwargs)
+
+    monkeypatch.setattr(api.log, "read", counted)
+    answer = await api.client.post(f"/submissions/{id_}/cancel")
+    assert answer.status_code == 202
+    assert began
+    assert min(began) >= last
+    assert (await api.log.state(id_)).cancel_requested
+
+
 @pytest.mark.keep_days(1)
 async def test_one_that_has_left_the_log_is_410_though_the_read_model_still_has_it(api, projector):
     id_, last = await large(api)

@@ -20,6 +20,7 @@ from streams.log import EventLog
 from streams.queues import BUILDERS, FALLBACK, WORKERS, deliveries
 from streams.request import File, Request
 from streams.results import StageResult
+from streams.server import ServerConfig, passwords, server
 
 pytestmark = pytest.mark.integration
 MIB = 1024 * 1024
@@ -234,6 +235,19 @@ async def test_the_server_holds_nothing_of_ours(nats, tmp_path):
     held = [str(Path(f"/proc/{nats.process.pid}/fd/{number}").readlink()) for number in range(3)]
     log = str(tmp_path / "nats" / "nats.log")
     assert held == ["/dev/null", log, log]
+
+
+async def test_ports_that_a_killed_life_has_told_are_not_believed(tmp_path):
+    """Its pid may be the next server's."""
+    folder = tmp_path / "nats"
+    folder.mkdir()
+    stale = folder / "nats-server_7.ports"
+    stale.write_text('{"nats": ["nats://127.0.0.1:1"]}')
+    config = ServerConfig(folder, passwords(tmp_path / "secrets.json"), port=-1)
+    async with server(config) as (process, _):
+        assert [file.name for file in folder.glob("*.ports")] == [
+            f"nats-server_{process.pid}.ports"
+        ]
 
 
 async def test_what_the_server_would_close_the_connection_for_is_not_sent(nats):

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sandstream.folder import NoSubmissionError, load
-from sandstream.replay import NotReplayableError, body
+from sandstream.replay import NotReplayableError, asked, body
 from sandstream.replay import differences as changes
 from sandstream.report import bytes_words, stage_table
 from sandstream.scenes import EXAMPLES, SCENES, differences
@@ -122,6 +122,30 @@ def test_a_replay_sends_nothing_empty_that_was_too_large_to_be_shown(large):
     recorded = {"files": [], "test_cases": [kept, kept | {large: {"data": None, "sha256": "x"}}]}
     with pytest.raises(NotReplayableError, match=f"{large} of test case 1 is too large"):
         body({"request": request}, recorded)
+
+
+class Told:
+    """A client that is told these events."""
+
+    def __init__(self, *events):
+        self._events = events
+
+    async def events(self, id_):
+        for event in self._events:
+            yield event
+
+
+async def test_a_replay_asks_the_first_event_what_was_there():
+    request = {"files": [], "test_cases": [{"stdin": None, "expected_stdout": None}]}
+    recorded = {"files": [], "test_cases": [{"stdin": {"data": None}, "expected_stdout": None}]}
+    first = ServerEvent("submitted", 1, {"request": recorded})
+    found = {"id": "a", "request": request}
+    with pytest.raises(NotReplayableError, match="stdin of test case 0"):
+        await asked(Told(first, ServerEvent("started", 2, {})), found)
+    recorded["test_cases"][0]["stdin"] = None
+    assert await asked(Told(first), found) == request | {"test_cases": [{}]}
+    with pytest.raises(NotReplayableError, match="no first event"):
+        await asked(Told(), found)
 
 
 def test_without_a_terminal_each_event_is_a_line():
