@@ -46,9 +46,12 @@ def _stages(box: Box, job: Job, environment: Environment) -> Iterator[Frame]:
     try:
         ready = shell.prepare(box, environment)
     except ProfileError as error:
-        # the shell's author can have made it so: trying again would not help
-        report = stage.not_run(Outcome.SANDBOX_ERROR, str(error))
-        yield CompileDone(report) if compiles else RunDone(0, report)
+        # the shell's author has made it so: a result, which another attempt would have too
+        report = stage.not_run(Outcome.NONZERO_EXIT, str(error))
+        if compiles:
+            yield CompileDone(report)
+        else:
+            yield from (RunDone(number, report) for number in range(len(job.cases)))
         return
     # a file takes whole pages
     size = sum(len(file.content) + _PAGE for file in job.files)

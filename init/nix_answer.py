@@ -77,11 +77,16 @@ def checked(answer: Answer) -> Answer:
             f" {PROFILE_BYTES}: put what is large into files of a package"
         )
     try:
-        bash = profiles.parse(answer.profile).bash(answer.closure)
+        known = profiles.parse(answer.profile)
+        bash = known.bash(answer.closure)
     except profiles.ProfileError as error:
         raise BadAnswerError(f"{error}; use pkgs.mkShell, which brings one") from error
     if "/".join(bash.split("/")[:4]) not in answer.closure:
         raise BadAnswerError(f"{bash} is not among the inputs of shell.nix; use pkgs.mkShell")
+    try:
+        profiles.script_bytes(known, bash)
+    except profiles.ProfileError as error:
+        raise BadAnswerError(f"the shell is too large: {error}") from error
     return answer
 
 

@@ -33,8 +33,12 @@ _FUNCTION: Final = re.compile(r"[^\s$`'\"\\;&|<>(){}#!]+")
 _BASH: Final = ("BASH", "SHELL", "CONFIG_SHELL", "builder")
 
 
+#: What /box holds beside the reaper and the entry scripts with the arguments of some cases.
+_SCRIPT_BYTES: Final = 12 * 1024 * 1024
+
+
 class ProfileError(ValueError):
-    """The profile is not one that a bash can be found in."""
+    """The profile is none that a shell can be made of; the text says why, to its author."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,17 @@ def script(profile: Profile, bash: str, *, tmp: str = "/tmp") -> str:  # noqa: S
         "shopt -u nullglob",
     ]
     return "\n".join(lines) + "\n"
+
+
+def script_bytes(profile: Profile, bash: str) -> bytes:
+    """`script`, as a jail is given it. Raises ProfileError: each quote becomes four letters."""
+    data = script(profile, bash).encode(errors="surrogateescape")
+    if len(data) > _SCRIPT_BYTES:
+        raise ProfileError(
+            f"its variables and functions make a script of {len(data)} bytes, and the most is"
+            f" {_SCRIPT_BYTES}: make them smaller"
+        )
+    return data
 
 
 def _own(bash: str, tmp: str) -> list[tuple[str, str]]:

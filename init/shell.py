@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 WORK: Final = "/work"
 _OURS: Final = "/run/sandstream"
-#: What /box holds beside the reaper and the entry scripts with the arguments of some cases.
-_SCRIPT_BYTES: Final = 12 * 1024 * 1024
 #: Of PATH, which has dozens of folders, and of each path as the kernel has it: no clock runs while
 #: init looks, and each part of a path costs a look at all before it.
 _PATH_LETTERS: Final = 64 * 1024
@@ -62,14 +60,8 @@ def prepare(box: Box, environment: Environment) -> Shell:
     closure = environment.closure
     profile = profiles.parse(environment.profile)
     bash = profile.bash(closure)
-    script = profiles.script(profile, bash).encode(errors="surrogateescape")
-    if len(script) > _SCRIPT_BYTES:
-        raise ProfileError(
-            f"its variables and functions make a script of {len(script)} bytes, and the most is"
-            f" {_SCRIPT_BYTES}: make them smaller"
-        )
     with open(f"{box.ours}/environment", "wb") as file:
-        file.write(script)
+        file.write(profiles.script_bytes(profile, bash))
     folders = dict.fromkeys((profile.text("PATH") or "")[:_PATH_LETTERS].split(":"))
     inside = frozenset(closure)
     candidates = (f"{folder}/env" for folder in folders)

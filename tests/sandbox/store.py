@@ -33,6 +33,8 @@ LINKS = {
         "6": f"../store/{NAME}/bin",
     }.items()
 }
+#: One more, to where no jail's mount can lead.
+COLON = f"/nix/store/{'7' * 32}-link"
 
 _BUILD = r"""
 set -eu
@@ -72,7 +74,7 @@ def make(folder: Path, image: str) -> Path:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _make(store, image)
-        for path, target in LINKS.items():
+        for path, target in {**LINKS, COLON: "a:b"}.items():
             link = store / path.rpartition("/")[2]
             if not link.is_symlink():
                 link.symlink_to(target)

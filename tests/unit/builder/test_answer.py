@@ -137,6 +137,18 @@ def test_a_closure_that_no_event_could_hold_is_told_to_its_author():
     assert str(nix_answer.CLOSURE_BYTES) in why
 
 
+def test_variables_that_are_too_large_as_bash_are_the_shells_fault():
+    """Four million bytes as Nix prints them, and each quote is four letters in a script."""
+    variables = {
+        "X": {"type": "var", "value": "'" * 4_000_000},
+        "BASH": {"type": "var", "value": "/nix/store/x/bin/bash"},
+    }
+    profile = json.dumps({"variables": variables}).encode()
+    answer = nix_answer.Answer("/nix/store/x", ("/nix/store/x",), profile)
+    with pytest.raises(nix_answer.BadAnswerError, match="make them smaller"):
+        nix_answer.checked(answer)
+
+
 def test_variables_that_would_fill_a_builders_memory_are_the_shells_fault():
     profile = b'{"variables": {"X": {"type": "var", "value": "%s"}}}' % (b"x" * 5_000_000)
     answer = nix_answer.Answer("/nix/store/x", ("/nix/store/x",), profile)
