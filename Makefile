@@ -26,7 +26,8 @@ setup-tests:
 
 test: setup-tests ## lint, types, then every test
 	@$(MAKE) --no-print-directory lint
-	SANDSTREAM_TEST_STATE=$(TEST_STATE) $(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --durations 20
+	SANDSTREAM_TEST_STATE=$(TEST_STATE) $(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile \
+	    --no-loadscope-reorder --durations 20
 
 SECONDS ?= 600
 soak: setup-tests ## everything of ours is killed and frozen under load for SECONDS (600), SEED=... as before
