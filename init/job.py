@@ -8,7 +8,7 @@ from init import cases, shell, stage, tree
 from init.frames import CompileDone, End, Frame, RunDone
 from init.limits import Stage
 from init.outcome import Outcome
-from init.profile import ProfileError
+from init.profile import ProfileError, UnusableError
 from init.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -46,8 +46,10 @@ def _stages(box: Box, job: Job, environment: Environment) -> Iterator[Frame]:
     try:
         ready = shell.prepare(box, environment)
     except ProfileError as error:
-        # the shell's author has made it so: a result, which another attempt would have too
-        report = stage.not_run(Outcome.NONZERO_EXIT, str(error))
+        # what its author has made is a result; anything else was refused when it was built
+        theirs = isinstance(error, UnusableError)
+        outcome = Outcome.NONZERO_EXIT if theirs else Outcome.SANDBOX_ERROR
+        report = stage.not_run(outcome, str(error))
         if compiles:
             yield CompileDone(report)
         else:

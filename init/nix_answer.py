@@ -85,7 +85,7 @@ def checked(answer: Answer) -> Answer:
         raise BadAnswerError(f"{bash} is not among the inputs of shell.nix; use pkgs.mkShell")
     try:
         profiles.script_bytes(known, bash)
-    except profiles.ProfileError as error:
+    except profiles.UnusableError as error:
         raise BadAnswerError(f"the shell is too large: {error}") from error
     return answer
 

@@ -38,7 +38,11 @@ _SCRIPT_BYTES: Final = 12 * 1024 * 1024
 
 
 class ProfileError(ValueError):
-    """The profile is none that a shell can be made of; the text says why, to its author."""
+    """The profile is none that a shell can be made of."""
+
+
+class UnusableError(ProfileError):
+    """Its author has made a shell that no jail can have; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +114,10 @@ def script(profile: Profile, bash: str, *, tmp: str = "/tmp") -> str:  # noqa: S
 
 
 def script_bytes(profile: Profile, bash: str) -> bytes:
-    """`script`, as a jail is given it. Raises ProfileError: each quote becomes four letters."""
+    """`script`, as a jail is given it. Raises UnusableError: each quote becomes four letters."""
     data = script(profile, bash).encode(errors="surrogateescape")
     if len(data) > _SCRIPT_BYTES:
-        raise ProfileError(
+        raise UnusableError(
             f"its variables and functions make a script of {len(data)} bytes, and the most is"
             f" {_SCRIPT_BYTES}: make them smaller"
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from init import profile as profiles
 from init.jail import DEVICES, Bind, Jail, Mount, Symlink
 from init.process import STARTED_FD
-from init.profile import ProfileError
+from init.profile import UnusableError
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -93,7 +93,7 @@ def _links(closure: tuple[str, ...]) -> Iterator[Symlink]:
         except OSError:
             continue  # no link
         if ":" in target:
-            raise ProfileError(f"{path} leads to {target!r}, and no jail's path can have a colon")
+            raise UnusableError(f"{path} leads to {target!r}, and no jail's path can have a colon")
         yield Symlink(target, path)
 
 
