@@ -23,7 +23,7 @@ from streams.request import Request
 from streams.results import run_result, stage_result
 from streams.scribe import Scribe
 from worker import translate, verdict
-from worker.decide import Run, complete, last_start
+from worker.decide import Run, begun, complete
 from worker.errors import AttemptFailed
 from worker.room import Room, cases_at_once
 
@@ -194,8 +194,7 @@ class Attempt:
                 return await self._scribe.record(event)
             except Conflict:
                 state = await self._log.state(self.id)
-                begun = last_start(state)
-                ours = begun is not None and begun.sequence == self.started
+                ours = begun(state) == self.started
                 if state.ended or state.cancel_requested or not ours:
                     raise
                 _LOGGER.warning("%s: %s was said meanwhile", self.id, state.timeline[-1].event)

@@ -215,6 +215,6 @@ async def test_the_process_ends_on_sigterm_and_lets_go_of_who_waits(nats):
         process.send_signal(signal.SIGTERM)
         assert (await waiting).json()["status"] == "deps-queued"
         assert "event: deps-queued" in (await following).text
-    _, err = await asyncio.wait_for(process.communicate(), 20)
+    _, err = await asyncio.wait_for(process.communicate(), 10)  # 15 s, and it is killed
     assert process.returncode == 0, err.decode()
     assert b"Traceback" not in err

@@ -85,7 +85,7 @@ async def test_wait_answers_at_the_end(api):
     await asyncio.sleep(0.1)
     assert not waiting.done()
     await finish(api, id_)
-    shown = await asyncio.wait_for(waiting, 20)
+    shown = await asyncio.wait_for(waiting, 4)  # unheard, it would read after 5
     assert shown.json()["status"] == "finished"
     assert shown.json()["runs"][0]["stdout"] == "42\n"
 

@@ -76,7 +76,7 @@ class Host:
 @functools.cache
 def _filled(image, *paths):
     """A store with these paths, to be copied: an import takes thirty times as long as that."""
-    folder = tempfile.mkdtemp(dir="/var/tmp")
+    folder = tempfile.mkdtemp(prefix="sandstream-test-", dir="/var/tmp")
     atexit.register(shutil.rmtree, folder)
     own = Host(Path(folder, "host"), image).folder / "nix"
     export = f"nix-store --export $(nix-store --query --requisites {' '.join(paths)})"

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 
@@ -169,14 +170,16 @@ def test_environment_has_what_the_shell_says(prepared):
 
 def test_input_derivation_refers_to_every_input_and_a_second_build_is_quick(prepared):
     script = """
-    path="$(nix-build shell.nix -A inputDerivation --no-out-link)"
+    path="$(nix-build shell.nix -A inputDerivation --no-out-link 2>said)"
     nix-store --query --requisites "$path"
+    echo; cat said
     """
-    closure = prepared.bash(script, {"shell.nix": COMPILERS})
+    closure = prepared.bash(script, {"shell.nix": COMPILERS}).partition("\n\n")[0]
     for name in ("-gcc-", "-gnumake-", "-bash-", "-stdenv-no-cc", "-debian-libraries-"):
         assert name in closure, name
     began = time.monotonic()
-    prepared.bash(script, {"shell.nix": COMPILERS})
+    again = prepared.bash(script, {"shell.nix": COMPILERS})
+    assert "building '" not in again
     assert time.monotonic() - began < 15
 
 
@@ -243,6 +246,8 @@ def test_closures_out_of_the_excerpt_are_those_of_the_whole_index(prepared):
 
 def test_revision_is_stable_and_the_second_preparation_is_quick(prepared):
     before = channel.revision(prepared.state)
+    said = io.StringIO()
     began = time.monotonic()
-    assert channel.prepare(prepared.state, prepared.tags.base, Progress()) == before
+    assert channel.prepare(prepared.state, prepared.tags.base, Progress(said)) == before
+    assert said.getvalue() == "", "a step was done again"
     assert time.monotonic() - began < 10

@@ -248,7 +248,7 @@ async def test_worker_that_was_killed_cleans_up_at_its_next_start_and_nothing_of
 async def test_worker_that_finds_no_log_still_stops_when_asked(worker_at, nats):
     async with worker_at(ready=False, nats_url="nats://127.0.0.1:1") as worker:
         await until(lambda: "Connect call failed" in worker.words())
-        await asyncio.wait_for(worker.stop(), 20)
+        await asyncio.wait_for(worker.stop(), 10)  # 15 s, and it is killed
 
 
 async def test_worker_without_an_engine_says_so_in_one_line(worker_at):
