@@ -170,6 +170,22 @@ async def test_who_was_frozen_while_it_said_started_stops_once_another_has_taken
         assert [e.event for e in await client.log.history(id_)][-2:] == ["started", "started"]
 
 
+async def test_later_attempt_says_its_start_to_who_still_runs_an_earlier_one(serving, client, nats):
+    words = []
+
+    async def heard(message):
+        words.append((message.subject, message.reply))
+
+    async with nats.connect("admin") as admin:
+        await admin.subscribe("cancel.*", cb=heard)
+        await admin.flush()
+        async with serving(answers(dies, echo)):
+            id_ = await client.submit()
+            state, _ = await client.ended(id_)
+    assert state.attempts == 2
+    assert words == [(f"cancel.{id_}", "")]
+
+
 async def test_missed_lease_of_one_that_lives_costs_no_attempt(serving, client, monkeypatch):
     async def never(*_):
         await asyncio.Event().wait()
