@@ -92,6 +92,8 @@ def run(
             pid, start, sinks, limits, cgroup, disk_is_full=disk_is_full, disk_free=disk_free
         )
         wall_seconds = time.monotonic() - start
+        # By its pid first: it may not be in its group yet, and nobody would end it any more.
+        os.kill(pid, signal.SIGKILL)
         cgroup.kill()
         _, status = os.waitpid(pid, 0)
         for sink in sinks:

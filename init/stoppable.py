@@ -116,14 +116,16 @@ class _Watch:
         self.full = False
 
     def __call__(self) -> bool:
-        """Whether the disk limit is met; ends the stage for that, and when it is to stop."""
-        if not self.stopped and (self._poll.poll(0) or self._stop_when()):
-            self.stopped = True
-            self._group.made[-1].kill()
+        """Whether the disk limit is met; ends the stage for that, and when it is to stop.
+
+        Again at each look: the stage's process may have been on its way into its group when that
+        was ended, and would run on, unwatched.
+        """
+        self.stopped = self.stopped or bool(self._poll.poll(0)) or self._stop_when()
         if self._meter is not None and not self.full:
             self.full = self._meter.full()
-            if self.full:
-                self._group.made[-1].kill()
+        if self.stopped or self.full:
+            self._group.made[-1].kill()
         return self.full
 
 
