@@ -27,6 +27,8 @@ class Checked:
     """The decoded bytes, in the request's order, and every fault found on the way."""
 
     files: list[tuple[str, bytes]] = field(default_factory=list)
+    #: Names of the files that are marked so.
+    protected: set[str] = field(default_factory=set)
     stdins: list[bytes] = field(default_factory=list)
     args: list[tuple[bytes, ...]] = field(default_factory=list)
     expected: list[bytes | None] = field(default_factory=list)
@@ -72,6 +74,8 @@ def _check_files(files: Any, most: int, found: Checked, *, runs: bool) -> None:
         data = _decode(file, "content", "encoding", f"/files/{index}", found)
         if isinstance(name, str) and data is not None:
             found.files.append((name, data))
+            if file.get("protected") is True:
+                found.protected.add(name)
     for where, why in faults_together(names, runs=runs):
         field_ = "/files" if where is None else f"/files/{where}/name"
         found.faults.append(Fault(field_, why))

@@ -126,7 +126,10 @@ class Reader:
             )
         )
         request = Request(
-            files=tuple(File(name=name, content=contents[name]) for name, _ in checked.files),
+            files=tuple(
+                File(name=name, content=contents[name], protected=name in checked.protected)
+                for name, _ in checked.files
+            ),
             cache=fields["cache"],
             limits=resolve(self._settings.limits, _asked(fields)),
             test_cases=cases or (TestCase(),),

@@ -53,6 +53,11 @@ class FileBody(BaseModel):
     name: str = Field(description="Path in the work folder; folders are separated by /.")
     content: str = Field(description="The content, in `encoding`.")
     encoding: Encoding = Field(default="utf8", description="Of `content`.")
+    protected: bool = Field(
+        default=False,
+        description="True: each run finds it as it was submitted, whatever compile.sh did to it "
+        "or to its folders. Of run.sh this is always so.",
+    )
 
 
 class TestCaseBody(BaseModel):

@@ -153,7 +153,7 @@ def _file(file: File, shown: _Shown) -> dict[str, Any]:
 def _request(request: Request, shown: _Shown) -> dict[str, Any]:
     """The same shape as the body of a POST, with every default in its place."""
     return {
-        "files": [_file(one, shown) for one in request.files],
+        "files": [_file(one, shown) | {"protected": one.protected} for one in request.files],
         "cache": request.cache,
         "limits": {
             "dependencies": asdict(request.limits.dependencies),

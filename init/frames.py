@@ -29,10 +29,14 @@ class Delegated:
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """A file of the submission: its path below the work folder, and its bytes."""
+    """A file of the submission: its path below the work folder, and its bytes.
+
+    Whatever compile did to a protected one, each run finds it as it was submitted.
+    """
 
     name: str
     content: bytes
+    protected: bool = False
 
 
 @dataclass(frozen=True, slots=True)

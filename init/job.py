@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from init import cases, shell, stage, tree
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from init.box import Box
-    from init.frames import Case, Environment, Job, Report
+    from init.frames import Case, Environment, Job, JobFile, Report
     from init.limits import StageLimits
     from init.shell import Shell
 
@@ -24,6 +25,37 @@ _RUN: Final = "run.sh"
 _PAGE: Final = 4096
 #: Room for folders and rounding, where a template's size is nobody's limit.
 _SLACK_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What each run finds in its work folder: what compile left, and what it could not replace.
+
+    `files` come from the request again, and seem as old as when compile began (`at_ns`): for
+    make(1), what compile made of them is newer.
+    """
+
+    template: Scratch
+    files: tuple[JobFile, ...] = ()
+    at_ns: int = 0
+
+    def used(self) -> tuple[int, int]:
+        """The most bytes and inodes that it takes."""
+        size, inodes = self.template.used()
+        return (
+            size + sum(len(file.content) + _PAGE for file in self.files),
+            inodes + sum(len(tree.parts(file.name)) for file in self.files),
+        )
+
+    def lay_out(self, folder: str) -> None:
+        """Put it into an empty folder."""
+        tree.write(folder, self.files, self.at_ns)
+        tree.copy(self.template.folder("work"), folder, [file.name for file in self.files])
+
+
+def _is_kept(file: JobFile) -> bool:
+    """A verdict is about the run.sh that was submitted, whatever compile makes of it."""
+    return file.protected or file.name == _RUN
 
 
 def perform(box: Box, job: Job) -> Iterator[Frame]:
@@ -61,7 +93,9 @@ def _stages(box: Box, job: Job, environment: Environment) -> Iterator[Frame]:
     # and no folder that leads to one is held against anybody
     inodes = sum(len(tree.parts(file.name)) for file in job.files)
     with Scratch(f"{box.root}/compile", room, inodes) as template:
+        given = Given(template)
         if compiles:
+            given = Given(template, tuple(filter(_is_kept, job.files)), template.changed_ns())
             compiled = CompileDone(_compile(box, job, ready, template))
             yield compiled
             if compiled.report.outcome is not Outcome.OK:
@@ -72,7 +106,7 @@ def _stages(box: Box, job: Job, environment: Environment) -> Iterator[Frame]:
 
         def run(number: int) -> Report:
             case, name = job.cases[number], f"run-{number}"
-            return _run(box, limits, ready, template, case=case, name=name)
+            return _run(box, limits, ready, given, case=case, name=name)
 
         yield from cases.in_order(len(job.cases), job.cases_at_once, run)
 
@@ -88,12 +122,11 @@ def _compile(box: Box, job: Job, ready: Shell, scratch: Scratch) -> Report:
 
 
 def _run(
-    box: Box, limits: StageLimits, ready: Shell, template: Scratch, *, case: Case, name: str
+    box: Box, limits: StageLimits, ready: Shell, given: Given, *, case: Case, name: str
 ) -> Report:
-    given_bytes, given_inodes = template.used()
-    with Scratch(f"{box.root}/{name}", given_bytes, given_inodes) as scratch:
+    with Scratch(f"{box.root}/{name}", *given.used()) as scratch:
         try:
-            tree.copy(template.folder("work"), scratch.folder("work"))
+            given.lay_out(scratch.folder("work"))
         except OSError as error:
             return stage.no_room(error)
         # a run may write `disk_bytes` of its own: what it was given does not count against it

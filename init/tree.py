@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from init.frames import JobFile
 
     _Folder = tuple[str, os.stat_result]
+    #: By name: files (empty) and the folders on the way to them.
+    _Kept = dict[str, "_Kept"]
 
 #: A submitted file lies no deeper than this. What a program leaves may.
 MAX_DEPTH: Final = 200
@@ -42,8 +44,11 @@ def parts(name: str) -> list[str]:
     return components
 
 
-def write(folder: str, files: Iterable[JobFile]) -> None:
-    """Write submitted files; what begins with `#!` can be executed."""
+def write(folder: str, files: Iterable[JobFile], at_ns: int | None = None) -> None:
+    """Write submitted files; what begins with `#!` can be executed.
+
+    `at_ns`: when they say that they were last changed, instead of now.
+    """
     root = os.open(folder, _FOLDER)
     try:
         for file in files:
@@ -60,6 +65,8 @@ def write(folder: str, files: Iterable[JobFile]) -> None:
                 view = memoryview(file.content)
                 while view:
                     view = view[out.write(view) :]
+                if at_ns is not None:
+                    os.utime(target, ns=(at_ns, at_ns))
     finally:
         os.close(root)
 
@@ -74,15 +81,21 @@ def _into(parent: int, component: str) -> int:
         os.close(parent)
 
 
-def copy(source: str, target: str) -> None:
-    """Copy the content of one folder into another, empty one.
+def copy(source: str, target: str, written: Iterable[str] = ()) -> None:
+    """Copy the content of one folder into another.
 
     Modes, times, symbolic and hard links and holes stay as they are. Sockets and devices don't
-    come along.
+    come along. The target is empty but for files that `write` made, whose names are `written`.
+    Nothing of the source takes the place of one of these, or of a folder that leads to one.
     """
+    kept: _Kept = {}
+    for file in written:
+        node = kept
+        for component in parts(file):
+            node = node.setdefault(component, {})
     from_fd, to_fd = os.open(source, _FOLDER), os.open(target, _FOLDER)
     try:
-        _Copy(to_fd).tree(from_fd)
+        _Copy(to_fd).tree(from_fd, kept)
     finally:
         os.close(from_fd)
         os.close(to_fd)
@@ -95,23 +108,25 @@ class _Copy:
         self._root = root
         self._linked: dict[tuple[int, int], str] = {}
 
-    def tree(self, source: int) -> None:
+    def tree(self, source: int, kept: _Kept) -> None:
         """Copy all that is in `source`, however deep: two descriptors are open at any time."""
         source, target = os.dup(source), os.dup(self._root)
         try:
-            above: list[tuple[Iterator[_Folder], os.stat_result | None]] = []
+            above: list[tuple[Iterator[_Folder], os.stat_result | None, _Kept]] = []
             path: list[str] = []
-            below, info = self._level(source, target, path), None
+            below, info = self._level(source, target, path, kept), None
             while True:
                 folder = next(below, None)
                 if folder is not None:
                     name, of_it = folder
-                    os.mkdir(name, 0o700, dir_fd=target)
+                    above.append((below, info, kept))
+                    kept = kept.get(name, {})
+                    if not kept:
+                        os.mkdir(name, 0o700, dir_fd=target)
                     source = _moved(source, name)
                     target = _moved(target, name)
                     path.append(name)
-                    above.append((below, info))
-                    below, info = self._level(source, target, path), of_it
+                    below, info = self._level(source, target, path, kept), of_it
                     continue
                 if info is None:
                     return
@@ -120,23 +135,27 @@ class _Copy:
                     # up before the mode is set: it may forbid the way
                     source = _moved(source, "..")
                     target = _moved(target, "..")
-                    os.fchmod(done, stat.S_IMODE(info.st_mode))
+                    if not kept:  # a mode could keep a run from reading what is in there
+                        os.fchmod(done, stat.S_IMODE(info.st_mode))
                     os.utime(done, ns=(info.st_atime_ns, info.st_mtime_ns))
                 finally:
                     os.close(done)
                 path.pop()
-                below, info = above.pop()
+                below, info, kept = above.pop()
         finally:
             os.close(source)
             os.close(target)
 
-    def _level(self, source: int, target: int, path: list[str]) -> Iterator[_Folder]:
-        """Copy what is in one folder, and tell its folders."""
+    def _level(self, source: int, target: int, path: list[str], kept: _Kept) -> Iterator[_Folder]:
+        """Copy what is in one folder, and tell its folders; pass over what would replace `kept`."""
         folders = []
         with os.scandir(source) as entries:
             for entry in entries:
                 info = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(info.st_mode):
+                is_folder = stat.S_ISDIR(info.st_mode)
+                if entry.name in kept and not (is_folder and kept[entry.name]):
+                    continue
+                if is_folder:
                     folders.append((entry.name, info))
                 else:
                     self._entry(source, target, entry.name, info, path)

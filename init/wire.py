@@ -88,7 +88,7 @@ def _job_out(job: Job, blobs: _Blobs) -> dict[str, Any]:
     return {
         "submission_id": job.submission_id,
         "attempt": job.attempt,
-        "files": [[file.name, blobs.put(file.content)] for file in job.files],
+        "files": [[file.name, blobs.put(file.content), file.protected] for file in job.files],
         "cases": [[blobs.put(case.stdin), list(case.args)] for case in job.cases],
         "limits": {stage.value: asdict(limits) for stage, limits in job.limits.items()},
         "environment": _environment_out(job.environment, blobs),
@@ -100,7 +100,9 @@ def _job_in(data: dict[str, Any], blobs: _Blobs) -> Job:
     return Job(
         submission_id=data["submission_id"],
         attempt=data["attempt"],
-        files=tuple(JobFile(name, blobs.parts[index]) for name, index in data["files"]),
+        files=tuple(
+            JobFile(name, blobs.parts[index], protected) for name, index, protected in data["files"]
+        ),
         cases=tuple(Case(blobs.parts[index], tuple(args)) for index, args in data["cases"]),
         limits={Stage(stage): StageLimits(**limits) for stage, limits in data["limits"].items()},
         environment=_environment_in(data["environment"], blobs),

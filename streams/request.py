@@ -17,10 +17,14 @@ COMPILE: Final = "compile.sh"
 
 
 class File(Frozen):
-    """A file of the submission; `name` is relative to the work folder."""
+    """A file of the submission; `name` is relative to the work folder.
+
+    Whatever compile did to a protected one, each run finds it as it was submitted.
+    """
 
     name: str
     content: Content
+    protected: bool = False
 
 
 class TestCase(Frozen):

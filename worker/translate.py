@@ -43,7 +43,9 @@ async def job(
     return Job(
         submission_id=submission_id,
         attempt=attempt,
-        files=tuple([JobFile(f.name, await bytes_of(f.content)) for f in request.files]),
+        files=tuple(
+            [JobFile(f.name, await bytes_of(f.content), f.protected) for f in request.files]
+        ),
         cases=tuple([await case(c) for c in request.test_cases]),
         limits={stage: request.limits.of(stage) for stage in Stage},
         environment=None

@@ -134,7 +134,9 @@ async def test_a_large_file_goes_through_the_blob_store_and_comes_back(api):
     submitted = (await api.log.history(id_))[0]
     assert submitted.request.files[3].content.data is None
     shown = (await api.get(f"/submissions/{id_}")).json()["request"]["files"][3]
-    assert shown == {"name": "big/data.txt", "content": content, "encoding": "utf8"}
+    assert shown == {
+        "name": "big/data.txt", "content": content, "encoding": "utf8", "protected": False
+    }  # fmt: skip
 
 
 async def test_the_same_idempotency_key_is_the_same_submission(api):

@@ -34,7 +34,7 @@ from nix.images import tags
 from tests.sandbox import store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _UIDS = itertools.count(20000 + os.getpid() % 10000)
@@ -177,6 +177,7 @@ class Sandbox:
         closure: tuple[str, ...] | None = None,
         profile: bytes | None = None,
         at_once: int = 1,
+        protected: Collection[str] = (),
         **limits: float,
     ) -> Answer:
         """Run `script` as run.sh in the fake shell; `limits` are the run's.
@@ -191,7 +192,9 @@ class Sandbox:
             Job(
                 submission_id="test",
                 attempt=1,
-                files=tuple(JobFile(name, data) for name, data in content.items()),
+                files=tuple(
+                    JobFile(name, data, name in protected) for name, data in content.items()
+                ),
                 cases=cases or (Case(),),
                 limits={
                     Stage.DEPENDENCIES: defaults(Stage.DEPENDENCIES),

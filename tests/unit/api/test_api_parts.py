@@ -112,6 +112,27 @@ def test_arguments_are_kept_as_text_where_they_are(case, args, encoding):
     assert (found.args, found.args_encoding) == (args, encoding)
 
 
+def test_a_file_that_is_marked_is_kept_as_protected():
+    shell, run, main = EXAMPLE["files"]
+    body = EXAMPLE | {"files": [shell, run | {"protected": False}, main | {"protected": True}]}
+    accepted = Reader(ApiSettings()).read(orjson.dumps(body))
+    assert [file.protected for file in accepted.request.files] == [False, False, True]
+    plain = Reader(ApiSettings()).read(orjson.dumps(EXAMPLE))
+    assert accepted.environment_id == plain.environment_id
+    assert accepted.sha256 != plain.sha256  # not the same request, for an Idempotency-Key
+
+
+@pytest.mark.parametrize("mark", ["yes", 1, None])
+def test_a_mark_that_is_neither_true_nor_false_is_a_fault(mark):
+    shell, run, main = EXAMPLE["files"]
+    body = EXAMPLE | {"files": [shell, run, main | {"protected": mark}]}
+    with pytest.raises(Problem) as refused:
+        Reader(ApiSettings()).read(orjson.dumps(body))
+    (fault,) = refused.value.errors
+    assert fault.field == "/files/2/protected"
+    assert "must be true or false" in fault.message
+
+
 def test_only_the_shells_files_make_the_environment():
     reader = Reader(ApiSettings())
     shell, run, main = EXAMPLE["files"]

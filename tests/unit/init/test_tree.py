@@ -123,3 +123,32 @@ def test_file_that_has_grown_to_a_size_is_found_where_it_is(both):
     assert tree.has_grown_to(str(source), 5, 0)
     assert not tree.has_grown_to(str(source), 6, 0)
     assert not tree.has_grown_to(str(source), 5, time.time_ns() + 10**9)
+
+
+def test_copy_passes_over_what_would_replace_a_written_file(both):
+    source, target = both
+    (source / "a").mkdir(0o500)
+    (source / "a").chmod(0o700)
+    (source / "a/key").write_bytes(b"evil")
+    (source / "a/other").write_bytes(b"other")
+    (source / "a").chmod(0o500)
+    (source / "b").symlink_to("a")
+    (source / "run.sh/deep").mkdir(parents=True)
+    names = ["a/key", "b/key", "run.sh"]
+    tree.write(str(target), [JobFile(name, b"mine") for name in names], at_ns=5_000_000_000)
+    tree.copy(str(source), str(target), names)
+    assert [(target / name).read_bytes() for name in names] == [b"mine"] * 3
+    assert (target / "run.sh").stat().st_mtime == 5
+    assert (target / "a/other").read_bytes() == b"other"
+    assert (target / "a").stat().st_mode & 0o777 == 0o755
+    assert not (target / "b").is_symlink()
+
+
+def test_copy_links_no_file_to_one_that_it_passed_over(both):
+    source, target = both
+    (source / "run.sh").write_bytes(b"evil")
+    os.link(source / "run.sh", source / "also")
+    tree.write(str(target), [JobFile("run.sh", b"mine")])
+    tree.copy(str(source), str(target), ["run.sh"])
+    assert (target / "run.sh").read_bytes() == b"mine"
+    assert (target / "also").read_bytes() == b"evil"

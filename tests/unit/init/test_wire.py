@@ -35,7 +35,7 @@ ENVIRONMENT = Environment(("/nix/store/a", "/nix/store/b"), b'{"variables": {}}'
 EVERY = (
     Delegated(1, {"memory": "memory/docker/x/jail"}),
     Job(
-        "01J", 2, (JobFile("a/b", b"\x00\xff"), JobFile("run.sh", b"")),
+        "01J", 2, (JobFile("a/b", b"\x00\xff", protected=True), JobFile("run.sh", b"")),
         (Case(), Case(b"in\n", ("a b", "é"))), {Stage.RUN: defaults(Stage.RUN)}, ENVIRONMENT, 4,
     ),
     Job("01K", 1, (), (), {}, None),
@@ -81,7 +81,7 @@ def test_cut_stream_is_pending():
 
 
 limits = st.builds(StageLimits, *[st.integers(0, 2**40)] * 9)
-files = st.builds(JobFile, st.text(), st.binary())
+files = st.builds(JobFile, st.text(), st.binary(), st.booleans())
 environments = st.builds(Environment, st.lists(st.text()).map(tuple), st.binary())
 jobs = st.builds(
     Job,

@@ -33,3 +33,13 @@ async def test_arguments_come_to_the_entry_script_as_the_bytes_that_they_are(giv
     script = entry("/e", list(heard.cases[0].args), 3).encode(errors="surrogateescape")
     for arg in given:
         assert b"'" + arg.replace(b"'", b"'\\''") + b"'" in script
+
+
+async def test_a_protected_file_comes_to_init_as_one():
+    files = (
+        File(name="run.sh", content=inline(b"")),
+        File(name="key", content=inline(b"x"), protected=True),
+    )
+    job = await translate.job("s", 1, Request(files=files), None, NoBlobs())
+    (heard,) = Decoder().feed(encode(job))
+    assert [file.protected for file in heard.files] == [False, True]
