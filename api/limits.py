@@ -1,18 +1,49 @@
-"""What a request may ask of each limit: `init.limits.LIMITS`, with this installation's changes."""
+"""What a request may ask of each limit: `init/limits.py`, with this installation's changes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-from init.limits import LIMITS, Limit, Stage, StageLimits
+from init.limits import LIMITS, TOTALS, Stage, StageLimits, TotalLimits
 from streams.limits import Limits
+
+#: The group of limits on compile and all runs together; the others are the stages.
+TOTAL: Final = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One limit of one group, as it is declared."""
+
+    name: str
+    kind: type[int | float]
+    default: float
+    maximum: float
+    meaning: str
+
+
+def _of_stage(stage: Stage) -> tuple[Bound, ...]:
+    return tuple(
+        Bound(one.name, one.kind, one.default(stage), one.maximum(stage), one.meaning)
+        for one in LIMITS
+    )
+
+
+#: Every limit that a request may name, by its group.
+GROUPS: Final[Mapping[str, tuple[Bound, ...]]] = {
+    **{stage.value: _of_stage(stage) for stage in Stage},
+    TOTAL: tuple(
+        Bound(one.name, one.kind, one.default, one.maximum, one.meaning) for one in TOTALS
+    ),
+}
 
 
 class Override(BaseModel):
-    """Another default or maximum for one limit of one stage."""
+    """Another default or maximum for one limit of one group."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,87 +52,94 @@ class Override(BaseModel):
 
 
 class LimitOverrides(BaseModel):
-    """By stage and limit; what is not named stays as `init/limits.py` declares it."""
+    """By group and limit; what is not named stays as `init/limits.py` declares it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dependencies: dict[str, Override] = Field(default_factory=dict)
     compile: dict[str, Override] = Field(default_factory=dict)
     run: dict[str, Override] = Field(default_factory=dict)
+    total: dict[str, Override] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> LimitOverrides:
-        known = {limit.name for limit in LIMITS}
-        for stage in Stage:
-            unknown = self.of(stage).keys() - known
+        for group, bounds in GROUPS.items():
+            unknown = self.of(group).keys() - {bound.name for bound in bounds}
             if unknown:
-                raise ValueError(f"{stage}: no such limit: {', '.join(sorted(unknown))}")
-            for limit in LIMITS:
-                asked = self.of(stage).get(limit.name, Override()).default
-                if asked is not None and asked > self.maximum(stage, limit):
+                raise ValueError(f"{group}: no such limit: {', '.join(sorted(unknown))}")
+            for bound in bounds:
+                asked = self.of(group).get(bound.name, Override()).default
+                if asked is not None and asked > self.maximum(group, bound):
                     raise ValueError(
-                        f"{stage}.{limit.name}: default {asked:g} is above "
-                        f"the maximum {self.maximum(stage, limit):g}"
+                        f"{group}.{bound.name}: default {asked:g} is above "
+                        f"the maximum {self.maximum(group, bound):g}"
                     )
         return self
 
-    def of(self, stage: Stage) -> dict[str, Override]:
-        found: dict[str, Override] = getattr(self, stage.value)
+    def of(self, group: str) -> dict[str, Override]:
+        found: dict[str, Override] = getattr(self, group)
         return found
 
-    def maximum(self, stage: Stage, limit: Limit) -> float:
-        asked = self.of(stage).get(limit.name, Override()).maximum
-        return limit.kind(limit.maximum(stage) if asked is None else asked)
+    def maximum(self, group: str, bound: Bound) -> float:
+        asked = self.of(group).get(bound.name, Override()).maximum
+        return bound.kind(bound.maximum if asked is None else asked)
 
-    def default(self, stage: Stage, limit: Limit) -> float:
+    def default(self, group: str, bound: Bound) -> float:
         """Never above the maximum, also where only the maximum was lowered."""
-        asked = self.of(stage).get(limit.name, Override()).default
-        wanted = limit.default(stage) if asked is None else asked
-        return limit.kind(min(wanted, self.maximum(stage, limit)))
+        asked = self.of(group).get(bound.name, Override()).default
+        wanted = bound.default if asked is None else asked
+        return bound.kind(min(wanted, self.maximum(group, bound)))
 
 
 def resolve(overrides: LimitOverrides, asked: Mapping[str, Mapping[str, float]]) -> Limits:
-    """The limits of all stages: what is asked, else the default. `asked` is checked already."""
-    stages: dict[str, StageLimits] = {}
-    for stage in Stage:
-        wanted = asked.get(stage.value, {})
-        values: dict[str, Any] = {
-            limit.name: limit.kind(wanted.get(limit.name, overrides.default(stage, limit)))
-            for limit in LIMITS
+    """The limits of all groups: what is asked, else the default. `asked` is checked already."""
+    values: dict[str, dict[str, Any]] = {
+        group: {
+            bound.name: bound.kind(
+                asked.get(group, {}).get(bound.name, overrides.default(group, bound))
+            )
+            for bound in bounds
         }
-        stages[stage.value] = StageLimits(**values)
-    return Limits(**stages)
+        for group, bounds in GROUPS.items()
+    }
+    return Limits(
+        **{stage.value: StageLimits(**values[stage]) for stage in Stage},
+        total=TotalLimits(**values[TOTAL]),
+    )
 
 
 def limits_model(
-    overrides: LimitOverrides, of: Iterable[Stage] = Stage, name: str = "Limits"
+    overrides: LimitOverrides, of: Iterable[str] = GROUPS, name: str = "Limits"
 ) -> type[BaseModel]:
-    """The HTTP model of `limits`: every stage and every limit optional, its range in its schema."""
-    stages: dict[str, Any] = {
-        stage.value: (
-            _stage_model(stage, overrides) | None,
-            Field(default=None, description=f"Limits of the stage {stage.value}."),
-        )
-        for stage in of
+    """The HTTP model of `limits`: every group and every limit optional, its range in its schema."""
+    groups: dict[str, Any] = {
+        group: (_group_model(group, overrides) | None, Field(default=None, description=_of(group)))
+        for group in map(str, of)
     }
-    return create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **stages)
+    return create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **groups)
 
 
-def _stage_model(stage: Stage, overrides: LimitOverrides) -> Any:
+def _of(group: str) -> str:
+    if group == TOTAL:
+        return "Limits of compile and all runs together."
+    return f"Limits of the stage {group}."
+
+
+def _group_model(group: str, overrides: LimitOverrides) -> Any:
     fields: dict[str, Any] = {
-        limit.name: (
-            limit.kind | None,
+        bound.name: (
+            bound.kind | None,
             Field(
                 default=None,
                 gt=0,
-                le=overrides.maximum(stage, limit),
-                allow_inf_nan=None if limit.kind is int else False,
-                description=f"{limit.meaning} Default {overrides.default(stage, limit):_g}."
-                if limit.kind is float
-                else f"{limit.meaning} Default {int(overrides.default(stage, limit)):_}.",
+                le=overrides.maximum(group, bound),
+                allow_inf_nan=None if bound.kind is int else False,
+                description=f"{bound.meaning} Default {overrides.default(group, bound):_g}."
+                if bound.kind is float
+                else f"{bound.meaning} Default {int(overrides.default(group, bound)):_}.",
             ),
         )
-        for limit in LIMITS
+        for bound in GROUPS[group]
     }
-    name = f"{stage.value.capitalize()}Limits"
+    name = f"{group.capitalize()}Limits"
     return create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **fields)

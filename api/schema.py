@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from api.limits import LimitOverrides, limits_model
+from api.limits import GROUPS, LimitOverrides, limits_model
 from api.problems import Fault
-from init.limits import LIMITS, Stage
+from init.limits import Stage
 
 Encoding = Literal["utf8", "base64", "hex"]
 COMPARES: Final = "trailing, exact, tokens, or float:TOLERANCE such as float:1e-6"
@@ -114,7 +114,11 @@ def body_model(overrides: LimitOverrides) -> type[BaseModel]:
         ),
         "limits": (
             limits_model(overrides) | None,
-            Field(default=None, description="Limits by stage; what is absent has its default."),
+            Field(
+                default=None,
+                description="Limits of each stage, and of compile and all runs together (`total`); "
+                "what is absent has its default.",
+            ),
         ),
         "test_cases": (
             list[TestCaseBody] | None,
@@ -222,17 +226,17 @@ def _message(item: ErrorDetails, overrides: LimitOverrides) -> str:  # noqa: C90
 def _limit_message(
     path: Sequence[str | int], item: ErrorDetails, overrides: LimitOverrides
 ) -> str | None:
-    """Of a fault in limits/<stage>/<limit>; it names what was asked and what may be asked."""
+    """Of a fault in limits/<group>/<limit>; it names what was asked and what may be asked."""
     match path:
-        case ["limits", str(stage), str(name)] if stage in list(Stage):
-            limit = next((limit for limit in LIMITS if limit.name == name), None)
+        case ["limits", str(group), str(name)] if group in GROUPS:
+            limit = next((limit for limit in GROUPS[group] if limit.name == name), None)
         case _:
             return None
     if limit is None:
-        known = ", ".join(limit.name for limit in LIMITS)
+        known = ", ".join(limit.name for limit in GROUPS[group])
         return f"is not a limit: the limits are {known}"
     number = "a whole number" if limit.kind is int else "a number"
-    most = f"{overrides.maximum(Stage(stage), limit):.15g}"
+    most = f"{overrides.maximum(group, limit):.15g}"
     asked = item["input"]
     shown = f"{asked} is" if isinstance(asked, int | float) else f"{_shown(asked)} is"
     if item["type"] == "less_than_equal":

@@ -159,6 +159,7 @@ def _request(request: Request, shown: _Shown) -> dict[str, Any]:
             "dependencies": asdict(request.limits.dependencies),
             "compile": asdict(request.limits.compile),
             "run": asdict(request.limits.run),
+            "total": asdict(request.limits.total),
         },
         "test_cases": [
             _text("stdin", case.stdin, shown)

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo  # noqa: E402
 from pydantic_settings import BaseSettings  # noqa: E402
 
 from docs import containers, fields, jails, judging  # noqa: E402
-from init.limits import GIB, KIB, LIMITS, MIB, Stage  # noqa: E402
+from init.limits import GIB, KIB, LIMITS, MIB, TOTALS, Stage  # noqa: E402
 from init.outcome import Outcome  # noqa: E402
 from streams import events  # noqa: E402
 
@@ -73,6 +73,17 @@ def limits() -> str:
     return "\n".join(lines)
 
 
+def totals() -> str:
+    """The table of what compile and all runs may use together."""
+    lines = ["| limit | default | what is counted |", "|---|---|---|"]
+    lines += [
+        f"| `total.{total.name}` | {_amount(total.default, total.name)}"
+        f" (at most {_amount(total.maximum, total.name)}) | {total.meaning} |"
+        for total in TOTALS
+    ]
+    return "\n".join(lines)
+
+
 def outcomes() -> str:
     """The outcomes in their order of precedence."""
     return "\n".join(f"{number}. `{outcome.value}`" for number, outcome in enumerate(Outcome, 1))
@@ -122,6 +133,7 @@ def settings() -> str:
 
 GENERATORS: Final[dict[str, Callable[[], str]]] = {
     "limits": limits,
+    "totals": totals,
     "outcomes": outcomes,
     "vocabulary": vocabulary,
     "settings": settings,

@@ -8,9 +8,9 @@ Their bytes are `wire.py`'s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from init.limits import Stage, StageLimits
+from init.limits import Stage, StageLimits, TotalLimits, total_defaults
 from init.outcome import Outcome
 
 
@@ -77,6 +77,7 @@ class Job:
     limits: dict[Stage, StageLimits]
     environment: Environment | None = None
     cases_at_once: int = 1
+    total: TotalLimits = field(default_factory=total_defaults)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from init.frames import CompileDone, End, Frame, RunDone
 from init.limits import Stage
 from init.outcome import Outcome
 from init.profile import ProfileError, UnusableError
+from init.remaining import Remaining
 from init.scratch import Scratch
 
 if TYPE_CHECKING:
@@ -92,33 +93,54 @@ def _stages(box: Box, job: Job, environment: Environment) -> Iterator[Frame]:
     room = job.limits[Stage.COMPILE].disk_bytes if compiles else size + _SLACK_BYTES
     # and no folder that leads to one is held against anybody
     inodes = sum(len(tree.parts(file.name)) for file in job.files)
+    remaining = Remaining(job.total)
     with Scratch(f"{box.root}/compile", room, inodes) as template:
         given = Given(template)
         if compiles:
             given = Given(template, tuple(filter(_is_kept, job.files)), template.changed_ns())
-            compiled = CompileDone(_compile(box, job, ready, template))
-            yield compiled
-            if compiled.report.outcome is not Outcome.OK:
+            limits = job.limits[Stage.COMPILE]
+            with remaining:
+                report = _compile(box, job, remaining.within(limits), ready, template)
+            report = remaining.charge(remaining.told(report, limits), limits)
+            yield CompileDone(report)
+            if report.outcome is not Outcome.OK:
                 return
         else:
             tree.write(template.folder("work"), job.files)
-        limits = job.limits[Stage.RUN]
-
-        def run(number: int) -> Report:
-            case, name = job.cases[number], f"run-{number}"
-            return _run(box, limits, ready, given, case=case, name=name)
-
-        yield from cases.in_order(len(job.cases), job.cases_at_once, run)
+        yield from _runs(box, job, ready, given, remaining)
 
 
-def _compile(box: Box, job: Job, ready: Shell, scratch: Scratch) -> Report:
+def _runs(
+    box: Box, job: Job, ready: Shell, given: Given, remaining: Remaining
+) -> Iterator[RunDone]:
+    """Every case's report; a case for which nothing is left of the total is not run."""
+    limits = job.limits[Stage.RUN]
+
+    def run(number: int) -> Report:
+        if (refused := remaining.refused()) is not None:
+            return refused
+        case, name = job.cases[number], f"run-{number}"
+        within = remaining.within(limits)
+        report = _run(box, within, ready, given, case=case, name=name)
+        return remaining.told(report, limits)
+
+    runs = cases.in_order(len(job.cases), job.cases_at_once, run)
+    while True:
+        with remaining:
+            done = next(runs, None)
+        if done is None:
+            return
+        yield RunDone(done.case, remaining.charge(done.report, limits))
+
+
+def _compile(box: Box, job: Job, limits: StageLimits, ready: Shell, scratch: Scratch) -> Report:
     try:
         tree.write(scratch.folder("work"), job.files)
     except OSError as error:
         return stage.no_room(error)
     words = shell.command(ready, scratch, _COMPILE, ())
     with shell.jail(box, ready, scratch, words) as jail:
-        return stage.run(box, "compile", jail, job.limits[Stage.COMPILE], scratch=scratch)
+        return stage.run(box, "compile", jail, limits, scratch=scratch)
 
 
 def _run(

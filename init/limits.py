@@ -1,9 +1,10 @@
 """Every limit of a stage, declared once.
 
-The HTTP model, the settings, the job frame and the table in `docs/limits.md` are all made from
-`LIMITS`. To add a limit: one row here, a field of `StageLimits`, its enforcement (clocks, output
-and rlimits in `process.py`, what a cgroup counts in `cgroups.py`, the work folder in `scratch.py`),
-and evidence for its outcome in `judge.py`.
+The HTTP model, the settings, the job frame and the tables in `docs/limits.md` are all made from
+`LIMITS` and `TOTALS`. To add a limit: one row here, a field of `StageLimits`, its enforcement
+(clocks, output and rlimits in `process.py`, what a cgroup counts in `cgroups.py`, the work folder
+in `scratch.py`), and evidence for its outcome in `judge.py`. What all stages have together is
+`remaining.py`'s.
 """
 
 from __future__ import annotations
@@ -82,6 +83,43 @@ LIMITS: Final = (
         "Space for the work folder, HOME and /tmp together.",
     ),
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A bound on compile and all runs together: its default, and the most that may be asked."""
+
+    name: str
+    kind: type[int | float]
+    default: float
+    maximum: float
+    meaning: str
+
+
+TOTALS: Final = (
+    Total(
+        "wall_seconds", float, 600, 3600,
+        "Time in which compile and the runs of one attempt are at work.",
+    ),
+    Total(
+        "output_bytes", int, 64 * MIB, 256 * MIB,
+        "Bytes of stdout and stderr that compile and all runs of one attempt leave.",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TotalLimits:
+    """The limits of compile and all runs together, resolved."""
+
+    wall_seconds: float
+    output_bytes: int
+
+
+def total_defaults() -> TotalLimits:
+    """The total limits for which the request asks nothing."""
+    values: dict[str, Any] = {total.name: total.kind(total.default) for total in TOTALS}
+    return TotalLimits(**values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from init.frames import (
     Report,
     RunDone,
 )
-from init.limits import Stage, StageLimits
+from init.limits import Stage, StageLimits, TotalLimits
 from init.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def _job_out(job: Job, blobs: _Blobs) -> dict[str, Any]:
         "limits": {stage.value: asdict(limits) for stage, limits in job.limits.items()},
         "environment": _environment_out(job.environment, blobs),
         "cases_at_once": job.cases_at_once,
+        "total": asdict(job.total),
     }
 
 
@@ -107,6 +108,7 @@ def _job_in(data: dict[str, Any], blobs: _Blobs) -> Job:
         limits={Stage(stage): StageLimits(**limits) for stage, limits in data["limits"].items()},
         environment=_environment_in(data["environment"], blobs),
         cases_at_once=data["cases_at_once"],
+        total=TotalLimits(**data["total"]),
     )
 
 

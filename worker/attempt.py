@@ -85,6 +85,7 @@ class Attempt:
         self._environment = run.environment
         self._cache_miss = None if not self._request.cache else _NOT_IN_TIME
         self._grace_seconds = grace_seconds
+        self._output_left = self._request.limits.total.output_bytes
         self.id = state.id
         #: Sequence of our `started`, once it is in the log.
         self.started: int | None = None
@@ -166,9 +167,11 @@ class Attempt:
                     **self._whose(),
                 )
             case CompileDone(report):
+                self._charge(report)
                 result = stage_result(_ours(report), packer)
                 event = Compiled(result=result, **self._whose())
             case RunDone(case, report):
+                self._charge(report)
                 told = await self._judge(case, _ours(report))
                 run = run_result(case, report, told, packer)
                 event = Ran(result=run, **self._whose())
@@ -176,6 +179,12 @@ class Attempt:
                 raise AttemptFailed(f"init said {type(frame).__name__} in the middle of a job")
         await self._blobs.put_all(packer.blobs)
         await self._record(event)
+
+    def _charge(self, report: Report) -> None:
+        """Init keeps to the total; one that does not is no init of ours any more."""
+        self._output_left -= len(report.stdout) + len(report.stderr)
+        if self._output_left < 0:
+            raise AttemptFailed("init told of more output than limits.total.output_bytes allows")
 
     async def _judge(self, case: int, report: Report) -> str | None:
         test = self._request.test_cases[case]

@@ -52,4 +52,5 @@ async def job(
         if built is None
         else frames.Environment(built.closure, await bytes_of(built.profile)),
         cases_at_once=cases_at_once,
+        total=request.limits.total,
     )

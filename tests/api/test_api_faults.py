@@ -8,8 +8,8 @@ import socket
 import orjson
 import pytest
 
+from api.limits import GROUPS
 from api.schema import EXAMPLE
-from init.limits import LIMITS, Stage
 from tests.api.api_harness import running
 
 pytestmark = pytest.mark.integration
@@ -144,15 +144,15 @@ FAULTS = {
     "compare null": (case(compare=None), "/test_cases/0/compare", "string"),
     "a case's env": (case(env={}), "/test_cases/0/env", "shell.nix"),
     **{
-        f"{stage} {one.name} {word}": (
-            files() | {"limits": {stage.value: {one.name: value}}},
-            f"/limits/{stage.value}/{one.name}",
-            f"{one.maximum(stage):.15g}",
+        f"{group} {one.name} {word}": (
+            files() | {"limits": {group: {one.name: value}}},
+            f"/limits/{group}/{one.name}",
+            f"{one.maximum:.15g}",
         )
-        for stage in Stage
-        for one in LIMITS
+        for group, bounds in GROUPS.items()
+        for one in bounds
         for word, value in (
-            ("zero", 0), ("negative", -1), ("above", one.kind(one.maximum(stage)) + 1),
+            ("zero", 0), ("negative", -1), ("above", one.kind(one.maximum) + 1),
         )
     },
 }  # fmt: skip

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from init.frames import (
     Report,
     RunDone,
 )
-from init.limits import Stage, StageLimits, defaults
+from init.limits import Stage, StageLimits, defaults, total_defaults
 from init.seccomp import profile
 from init.wire import Decoder, encode
 from nix.images import tags
@@ -178,6 +178,7 @@ class Sandbox:
         profile: bytes | None = None,
         at_once: int = 1,
         protected: Collection[str] = (),
+        total: dict[str, float] | None = None,
         **limits: float,
     ) -> Answer:
         """Run `script` as run.sh in the fake shell; `limits` are the run's.
@@ -205,6 +206,7 @@ class Sandbox:
                 },
                 environment=Environment(closure or self.closure, profile or self.profile),
                 cases_at_once=at_once,
+                total=replace(total_defaults(), **(total or {})),
             )
         )
         broken = [frame for frame in answer.frames if isinstance(frame, Broken)]

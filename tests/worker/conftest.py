@@ -229,6 +229,7 @@ def make_request(
     *,
     cache: bool = True,
     stop_on_failure: bool = False,
+    total: dict[str, float] | None = None,
     **run_limits,
 ) -> Request:
     files = [("shell.nix", shell), ("run.sh", run)]
@@ -236,6 +237,7 @@ def make_request(
         files.append(("compile.sh", compile_))
     limits = Limits().model_dump()
     limits["run"] |= run_limits
+    limits["total"] |= total or {}
     return Request(
         files=tuple(File(name=name, content=inline(text.encode())) for name, text in files),
         cache=cache,

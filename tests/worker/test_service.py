@@ -96,6 +96,21 @@ async def test_end_before_all_cases_is_another_attempt(serving, client):
     assert state.failures == ("init ended after 0 of 1 runs",)
 
 
+async def test_init_that_reports_more_than_the_total_allows_has_lost_its_attempt(serving, client):
+    def floods(job):
+        return [RunDone(0, report(stdout=b"x" * 6)), RunDone(1, report(stdout=b"x" * 5)), End()]
+
+    def keeps_to_it(job):
+        return [RunDone(0, report(stdout=b"x" * 6)), RunDone(1, report(stdout=b"x" * 4)), End()]
+
+    async with serving(answers(floods, keeps_to_it)):
+        id_ = await client.submit(cases=(case(), case()), total={"output_bytes": 10})
+        state, names = await client.ended(id_)
+    assert names[-6:] == ["started", "ran", "started", "ran", "ran", "finished"]
+    assert "limits.total.output_bytes" in state.failures[0]
+    assert state.verdict == "ok"
+
+
 async def test_results_of_a_lost_attempt_are_made_again(serving, client):
     def half(job):
         return [CompileDone(report()), RunDone(0, report(stdout=b"old")), None]

@@ -77,6 +77,32 @@ async def test_failing_compile_is_a_compile_error_and_nothing_runs(worker_at, cl
     assert state.verdict == "compile-error"
 
 
+async def test_total_output_is_cut_and_the_cases_after_it_are_not_run(worker_at, client):
+    async with worker_at():
+        id_ = await client.submit(
+            compile_="echo compiled",
+            run="head -c $1 /dev/zero",
+            cases=tuple(case(args=(size,), expected="x") for size in ("100", "5000", "1", "1")),
+            total={"output_bytes": 1000},
+        )
+        state, names = await client.ended(id_)
+    assert names[-5:] == ["ran"] * 4 + ["finished"]
+    assert [run.stdout.size for run in state.runs] == [100, 1000 - len("compiled\n") - 100, 0, 0]
+    assert [run.verdict for run in state.runs] == ["wrong-answer", *["stdout-limit"] * 3]
+    assert all(run.message.startswith("not run: ") for run in state.runs[2:])
+    assert state.attempts == 1
+
+
+async def test_total_time_ends_a_run_and_the_submission(worker_at, client):
+    async with worker_at():
+        id_ = await client.submit(run="sleep 60", cases=(case(), case()), total={"wall_seconds": 1})
+        state, _ = await client.ended(id_)
+    assert state.verdict == "wall-time-limit"
+    assert [run.outcome for run in state.runs] == [Outcome.WALL_TIME_LIMIT] * 2
+    assert "limits.total.wall_seconds" in state.runs[0].message
+    assert state.runs[1].message.startswith("not run: ")
+
+
 async def test_infinite_loop_ends_with_wall_time_limit(worker_at, client):
     async with worker_at():
         id_ = await client.submit(run="while :; do sleep 0.1; done", wall_seconds=0.5)

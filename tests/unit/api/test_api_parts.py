@@ -14,14 +14,14 @@ from pydantic import ValidationError
 from api import ids, names, raw
 from api.health import Health
 from api.languages import languages
-from api.limits import LimitOverrides, resolve
+from api.limits import GROUPS, LimitOverrides, resolve
 from api.metrics import Metrics
 from api.problems import Fault, Problem, invalid, response
 from api.request import Reader
 from api.schema import EXAMPLE, pointer
 from api.settings import ApiSettings
 from api.submit import story
-from init.limits import LIMITS, Stage
+from init.limits import TOTALS, Stage, total_defaults
 from init.outcome import Outcome
 from streams.fold import Submission
 from streams.limits import Limits
@@ -183,7 +183,7 @@ def test_settings_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("SANDSTREAM_LIMITS", '{"run":{"processes":{"default":5}}}')
     settings = ApiSettings()
     assert (settings.port, settings.channel_revision) == (9, "r1")
-    processes = next(limit for limit in LIMITS if limit.name == "processes")
+    processes = next(bound for bound in GROUPS["run"] if bound.name == "processes")
     assert settings.limits.default(Stage.RUN, processes) == 5
 
 
@@ -193,11 +193,37 @@ def test_every_setting_is_described():
 
 def test_every_limit_is_in_the_schema_with_its_maximum():
     schema = Reader(ApiSettings()).model.model_json_schema()
-    for stage in Stage:
-        fields = schema["$defs"][f"{stage.value.capitalize()}Limits"]["properties"]
-        assert list(fields) == [limit.name for limit in LIMITS]
-        for limit in LIMITS:
-            assert fields[limit.name]["anyOf"][0]["maximum"] == limit.maximum(stage)
+    for group, bounds in GROUPS.items():
+        fields = schema["$defs"][f"{group.capitalize()}Limits"]["properties"]
+        assert list(fields) == [bound.name for bound in bounds]
+        for bound in bounds:
+            assert fields[bound.name]["anyOf"][0]["maximum"] == bound.maximum
+    assert set(GROUPS) == {*Stage, "total"}
+
+
+def test_total_limits_have_the_defaults_and_maxima_that_the_issue_names():
+    usual = total_defaults()
+    assert (usual.wall_seconds, usual.output_bytes) == (600, 64 * 1024 * 1024)
+    assert [total.maximum for total in TOTALS] == [3600, 256 * 1024 * 1024]
+
+
+def test_total_limits_are_asked_for_and_overridden_as_the_others():
+    body = EXAMPLE | {"limits": {"total": {"wall_seconds": 5, "output_bytes": 10}}}
+    asked = Reader(ApiSettings()).read(orjson.dumps(body)).request.limits
+    assert (asked.total.wall_seconds, asked.total.output_bytes) == (5.0, 10)
+    changed = LimitOverrides.model_validate({"total": {"wall_seconds": {"maximum": 3}}})
+    assert resolve(changed, {}).total.wall_seconds == 3
+    with pytest.raises(Problem) as caught:
+        Reader(ApiSettings(limits=changed)).read(orjson.dumps(body))
+    assert [fault.field for fault in caught.value.errors] == ["/limits/total/wall_seconds"]
+    assert "ask for at most 3" in caught.value.errors[0].message
+
+
+def test_an_environment_has_no_total_limits():
+    body = {"language": "python", "limits": {"total": {"wall_seconds": 5}}}
+    with pytest.raises(Problem) as caught:
+        Reader(ApiSettings()).read_shell(orjson.dumps(body))
+    assert [fault.field for fault in caught.value.errors] == ["/limits/total"]
 
 
 def test_a_pointer_is_escaped():

@@ -24,7 +24,7 @@ from init.frames import (
     Report,
     RunDone,
 )
-from init.limits import Stage, StageLimits, defaults
+from init.limits import Stage, StageLimits, TotalLimits, defaults
 from init.outcome import Outcome
 from init.wire import Decoder, FrameError, encode
 
@@ -37,6 +37,7 @@ EVERY = (
     Job(
         "01J", 2, (JobFile("a/b", b"\x00\xff", protected=True), JobFile("run.sh", b"")),
         (Case(), Case(b"in\n", ("a b", "é"))), {Stage.RUN: defaults(Stage.RUN)}, ENVIRONMENT, 4,
+        TotalLimits(7.5, 9),
     ),
     Job("01K", 1, (), (), {}, None),
     Ready(),

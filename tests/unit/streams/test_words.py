@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from init.limits import LIMITS, Stage, defaults
+from init.limits import LIMITS, TOTALS, Stage, defaults, total_defaults
 from streams import content
 from streams.content import INLINE_BYTES, INLINE_TOTAL_BYTES, Packer
 from streams.environments import environment_id, is_shell_file
@@ -77,13 +78,19 @@ def test_a_limit_that_is_absent_has_its_default_and_one_of_another_version_is_le
     assert old.run.processes == defaults(Stage.RUN).processes
     assert old.compile == defaults(Stage.COMPILE)
     assert old.dependencies == defaults(Stage.DEPENDENCIES)
+    assert old.total == total_defaults()
     assert Limits.model_validate_json(old.model_dump_json()) == old
+    newer = Limits.model_validate({"total": {"wall_seconds": 7, "gone": 3}, "group": {"x": 1}})
+    assert newer.total == replace(total_defaults(), wall_seconds=7)
+    assert Limits.model_validate_json(newer.model_dump_json()) == newer
 
 
 def test_every_default_is_within_its_maximum():
     for stage in Stage:
         for limit in LIMITS:
             assert 0 < limit.default(stage) <= limit.maximum(stage)
+    for total in TOTALS:
+        assert 0 < total.default <= total.maximum
 
 
 def may(user, subject_):
