@@ -78,6 +78,7 @@ def make(folder: Path, image: str) -> Path:
             link = store / path.rpartition("/")[2]
             if not link.is_symlink():
                 link.symlink_to(target)
+        _open_to_all(store / NAME / "open")
         _register(folder / "var/nix/db/db.sqlite")
     return store
 
@@ -92,6 +93,14 @@ def _make(store: Path, image: str) -> None:
         (store / OTHER).mkdir()
         (store / OTHER / "secret").write_text("not yours\n")
         (store / NAME / "done").touch()
+
+
+def _open_to_all(folder: Path) -> None:
+    """A folder and a file that anybody may change: what keeps them is the jail's mount alone."""
+    folder.mkdir(exist_ok=True)
+    (folder / "file").write_text("as it was\n")
+    (folder / "file").chmod(0o666)
+    folder.chmod(0o777)
 
 
 def _register(database: Path) -> None:
