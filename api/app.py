@@ -13,10 +13,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from api import docs, environments, health, models, problems, routes
+from api.doors import Doors
 from api.languages import languages
 from api.metrics import Measured
 from api.problems import Fault, Problem
 from api.rendering import Json
+from api.rules import OPEN
 from api.services import Services, of
 from streams.errors import BlobMissing, LogFull, LogUnavailable
 
@@ -31,6 +33,7 @@ _ABOUT: Final = (
 def create_app(own: Services) -> FastAPI:
     app = FastAPI(title=_TITLE, version="0.1.0", docs_url=None, redoc_url=None)
     app.state.services = own
+    app.add_middleware(Doors, rules=own.rules)
     app.add_middleware(Measured, metrics=own.metrics)
     app.include_router(routes.router)
     app.include_router(environments.router)
@@ -137,5 +140,33 @@ def _openapi(app: FastAPI, own: Services) -> dict[str, Any]:
                     }
                 },
             }
+        _add_refusals(made, keys=own.rules.keys is not None)
         app.openapi_schema = made
     return app.openapi_schema
+
+
+#: What `api/doors.py` answers before any route sees the request.
+_REFUSALS: Final = {
+    "401": "The server has keys, and the request brings none of them.",
+    "403": "The request's Origin is not one that may call this server.",
+    "421": "The request's Host is no name of this server.",
+}
+
+
+def _add_refusals(made: dict[str, Any], *, keys: bool) -> None:
+    """Each call's refusals at the door, and how to bring a key where one is needed."""
+    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
+    for path, calls in made["paths"].items():
+        for method, call in calls.items():
+            told = {"403": _REFUSALS["403"]} if path in OPEN else dict(_REFUSALS)
+            if method == "post":
+                told["415"] = "The body is not said to be plain JSON."
+            for status, description in told.items():
+                call["responses"].setdefault(status, {})
+                call["responses"][status] |= {"description": description, "content": content}
+            if path in OPEN:
+                call["security"] = []
+    if keys:
+        scheme = {"type": "http", "scheme": "bearer", "description": "A key of this server."}
+        made["components"]["securitySchemes"] = {"key": scheme}
+        made["security"] = [{"key": []}]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 
 from api.problems import Problem, busy, too_large
@@ -17,6 +18,7 @@ from api.settings import ApiSettings
 _DROPPED_BYTES: Final = 64 * 1024 * 1024
 _DROP_SECONDS: Final = 5.0
 _SILENCE_SECONDS: Final = 0.5
+_JSON: Final = "application/json"
 
 
 class Bodies:
@@ -34,12 +36,11 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """The whole body, which is JSON by its headers. Its bytes count until the block ends.
+        """The whole body, whose form `of_wrong_form` has passed. It counts until the block ends.
 
-        Raises Problem 415 for another form, 413 above the limit, declared or sent, 408 when it
-        does not come in time, 503 when all bodies together are too large.
+        Raises Problem 413 above the limit, declared or sent, 408 when it does not come in time,
+        503 when all bodies together are too large.
         """
-        _check_form(request)
         share = Share(self._room)
         try:
             yield await self._timely(request, share)
@@ -78,7 +79,7 @@ class Bodies:
             return b"".join(chunks)
         chunks.clear()
         share.give_back()
-        await _drop(request)
+        await drop(request)
         raise problem
 
     def _refusal(self, size: int, share: Share) -> Problem | None:
@@ -90,24 +91,26 @@ class Bodies:
         return busy("requests", self._room.held, self._room.most)
 
 
-def _check_form(request: Request) -> None:
-    """Who says nothing is believed to send JSON; who says something else is told."""
-    said = request.headers.get("content-type", "").strip()
-    kind = said.partition(";")[0].strip().lower()
-    if said and kind != "application/json" and not kind.endswith("+json"):
-        raise _unsupported(
-            f"the body is said to be {said[:100]!r}: send JSON, with the header "
-            "Content-Type: application/json",
-            "Accept",
-            "application/json",
+def of_wrong_form(headers: Headers) -> Problem | None:
+    """Problem 415 for a body that is not said to be plain JSON.
+
+    A web page may send any other form to any server, without asking that one first.
+    """
+    said = headers.get("content-type", "").strip()
+    sent = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+    if said.partition(";")[0].strip().lower() != _JSON and (said or sent):
+        words = f"is said to be {said[:100]!r}" if said else "is not said to be anything"
+        return _unsupported(
+            f"the body {words}: send JSON, with the header Content-Type: {_JSON}", "Accept", _JSON
         )
-    coding = request.headers.get("content-encoding", "").strip().lower()
+    coding = headers.get("content-encoding", "").strip().lower()
     if coding not in {"", "identity"}:
-        raise _unsupported(
+        return _unsupported(
             f"the body is said to be encoded as {coding[:100]!r}: send it as it is",
             "Accept-Encoding",
             "identity",
         )
+    return None
 
 
 def _unsupported(detail: str, header: str, accepted: str) -> Problem:
@@ -116,7 +119,7 @@ def _unsupported(detail: str, header: str, accepted: str) -> Problem:
     )
 
 
-async def _drop(request: Request) -> None:
+async def drop(request: Request) -> None:
     """Read on while something comes. Who asked with `Expect: 100-continue` has sent nothing."""
     if "expect" in request.headers:
         return

@@ -54,8 +54,11 @@ def page(document: dict[str, Any]) -> str:
 def _example(document: dict[str, Any]) -> str:
     content = document["paths"]["/submissions"]["post"]["requestBody"]["content"]
     body = json.dumps(content["application/json"]["example"], indent=2)
+    key = " -H 'Authorization: Bearer KEY'" if "security" in document else ""
     command = (
-        "curl -sS --json @- 'http://127.0.0.1:8000/submissions?wait=60' <<'END'\n" + body + "\nEND"
+        f"curl -sS{key} --json @- 'http://127.0.0.1:8000/submissions?wait=60' <<'END'\n"
+        + body
+        + "\nEND"
     )
     return f"<pre>{escape(command)}</pre>"
 

@@ -47,7 +47,7 @@ _404: Final[dict[int | str, dict[str, Any]]] = {404: _PROBLEM}
             "description": "It is being built already.",
             "model": models.WantedAnswer | models.BuiltEnvironmentAnswer,
         },
-        **dict.fromkeys((408, 413, 415, 429, 507), _PROBLEM),
+        **dict.fromkeys((408, 413, 429, 507), _PROBLEM),
     },
 )
 async def warm(

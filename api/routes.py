@@ -81,7 +81,6 @@ async def _ended(
         429: _PROBLEM | {"description": "Too many are under way; see Retry-After."},
         408: _PROBLEM | {"description": "The body did not arrive in time."},
         413: _PROBLEM | {"description": "The body is too large."},
-        415: _PROBLEM | {"description": "The body is not said to be plain JSON."},
         507: _PROBLEM | {"description": "The event log is full."},
     },
 )

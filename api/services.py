@@ -15,6 +15,7 @@ from api.metrics import Metrics
 from api.objects import Objects
 from api.problems import unavailable
 from api.request import Reader
+from api.rules import Rules
 from api.settings import ApiSettings
 from api.states import States
 from api.submit import Submissions
@@ -38,6 +39,7 @@ class Services:
     """One of each, for the life of the process."""
 
     settings: ApiSettings
+    rules: Rules
     client: Connection
     log: EventLog
     blobs: Blobs
@@ -72,6 +74,7 @@ def services(settings: ApiSettings, client: Connection, live: Live, *, timeout: 
     bound = Bound(settings.max_open_submissions, states.generation)
     return Services(
         settings=settings,
+        rules=settings.rules(),
         client=client,
         log=log,
         blobs=blobs,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api import keys
 from api.limits import LimitOverrides
+from api.rules import Rules, is_loopback, origin, rules
 
 
 class ApiSettings(BaseSettings):
@@ -16,6 +20,28 @@ class ApiSettings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
     port: int = Field(
         default=8000, ge=0, le=65535, description="Port that the API listens on; 0: any free one."
+    )
+    published_address: str = Field(
+        default="",
+        description="Address at which clients reach the API, where that is another than it listens"
+        " on, as behind a container's published port; none: SANDSTREAM_HOST. Unless it is of the"
+        " loopback device, SANDSTREAM_KEYS_FILE is needed.",
+    )
+    keys_file: Path | None = Field(
+        default=None,
+        validate_default=True,
+        description="File of mode 0600 with a line `name key` for each caller; none: the API needs"
+        " no key.",
+    )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names and addresses, comma-separated, that a request's Host may have besides"
+        " localhost, 127.0.0.1, [::1], SANDSTREAM_HOST and the published address.",
+    )
+    allowed_origins: str = Field(
+        default="",
+        description="Origins (scheme://host:port), comma-separated, whose web pages may call the"
+        " API (CORS); none: only its own.",
     )
     body_limit_bytes: int = Field(
         default=32 * 1024 * 1024, gt=0, description="Largest body of a request; above it is 413."
@@ -73,3 +99,39 @@ class ApiSettings(BaseSettings):
     log_level: str = Field(
         default="info", description="Least severity that is logged: debug, info, warning or error."
     )
+
+    @field_validator("keys_file", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("keys_file")
+    @classmethod
+    def _usable(cls, file: Path | None, info: ValidationInfo) -> Path | None:
+        published = info.data.get("published_address") or info.data.get("host", "")
+        if file is not None:
+            keys.load(file)
+        elif not is_loopback(published):
+            raise ValueError(
+                f"the API is published at {published}, which others than this host reach: "
+                "name a file with a line `name key` for each caller"
+            )
+        return file
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        return ",".join(map(origin, words(value)))
+
+    def rules(self) -> Rules:
+        """Which requests are let in. Raises KeysError."""
+        return rules(
+            [self.host, self.published_address, *words(self.allowed_hosts)],
+            words(self.allowed_origins),
+            None if self.keys_file is None else keys.load(self.keys_file),
+        )
+
+
+def words(value: str) -> list[str]:
+    """The parts of a comma-separated setting."""
+    return [word for part in value.split(",") if (word := part.strip())]

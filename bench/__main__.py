@@ -20,6 +20,7 @@ from init import seccomp
 from nix.images import tags
 from sandstream.client import Client
 from sandstream.folder import load
+from sandstream.key import key_for
 from sandstream.scenes import EXAMPLES
 from sandstream.settings import StackSettings
 from sandstream.stack import stack
@@ -150,7 +151,7 @@ async def main() -> int:
     said = console.print
     async with (
         stack(state, port=0, nats_port=0, say=said) as running,
-        Client(running.url) as client,
+        Client(running.url, key=key_for(StackSettings(), ours=True)) as client,
     ):
         for _ in range(3):  # builds the environment, warms the pool
             _, history = await one(client)

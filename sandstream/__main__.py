@@ -16,6 +16,7 @@ from sandstream import access, address, commands, dead, moving, serve
 from sandstream.client import ApiError, Client, UnreachableError
 from sandstream.dead import NotDeadError
 from sandstream.folder import NoSubmissionError
+from sandstream.key import KeyFileError, key_for
 from sandstream.replay import NotReplayableError
 from sandstream.services import NotSetUpError
 from sandstream.settings import StackSettings
@@ -28,6 +29,7 @@ from streams.settings import read
 _EXPECTED: Final = (
     ApiError,
     UnreachableError,
+    KeyFileError,
     NoSubmissionError,
     NotDeadError,
     NotReplayableError,
@@ -56,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
     )
     remote = argparse.ArgumentParser(add_help=False)
     remote.add_argument("--url", help="the server's address; without: where `up` serves")
+    remote.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="of the API key (SANDSTREAM_KEY_FILE)"
+    )
     submit = of.add_parser("submit", parents=[remote], help="send a folder and watch it run")
     submit.add_argument("folder", type=Path)
     submit.add_argument("--no-cache", dest="cache", action="store_false")
@@ -78,10 +83,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 async def remote(  # noqa: PLR0911 - one return for each command
-    asked: argparse.Namespace, url: str, console: Console
+    asked: argparse.Namespace, url: str, key: str | None, console: Console
 ) -> int:
     """A command that speaks to a server."""
-    async with Client(url) as client:
+    async with Client(url, key=key) as client:
         match asked.command:
             case "submit":
                 return await commands.submit(
@@ -127,7 +132,9 @@ async def run(asked: argparse.Namespace, console: Console) -> int:
             return await serve.until_asked(work)
         case _:
             url = asked.url or address.url(settings.host, settings.port)
-            return await serve.until_asked(remote(asked, url, console))
+            named = settings.model_copy(update={"key_file": asked.key_file or settings.key_file})
+            key = key_for(named, ours=asked.url is None)
+            return await serve.until_asked(remote(asked, url, key, console))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

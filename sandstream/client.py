@@ -100,10 +100,17 @@ def error_of(answer: httpx.Response) -> ApiError:
 class Client:
     """`async with Client(url) as client: ...`; every call raises ApiError or UnreachableError."""
 
-    def __init__(self, url: str, *, timeout: float = 30.0) -> None:
+    def __init__(self, url: str, *, key: str | None = None, timeout: float = 30.0) -> None:
+        """`key`: one of the server's, where it has any."""
         self.url = url
-        # No proxy of the environment stands between us and a local server.
-        self._http = httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False)
+        # No proxy of the environment stands between us and a local server. A redirect is not
+        # followed, so that the key goes to nobody else.
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            timeout=timeout,
+            trust_env=False,
+            headers={} if key is None else {"Authorization": f"Bearer {key}"},
+        )
         self._timeout = timeout
 
     async def __aenter__(self) -> Self:

@@ -68,10 +68,10 @@ async def play(client: Client, console: Console) -> list[Played]:
     return played
 
 
-async def demo(url: str, console: Console) -> int:
+async def demo(url: str, key: str | None, console: Console) -> int:
     """0 when every submission went as it must."""
     began = time.monotonic()
-    async with Client(url) as client:
+    async with Client(url, key=key) as client:
         played = await play(client, console)
     for one in played:
         console.print()

@@ -7,6 +7,8 @@ import json
 import signal
 import time
 from collections.abc import Coroutine
+from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 from rich.console import Console
@@ -14,6 +16,7 @@ from rich.text import Text
 
 from sandstream.builders import instance
 from sandstream.demo import demo
+from sandstream.key import key_for
 from sandstream.services import SERVICES
 from sandstream.settings import StackSettings
 from sandstream.stack import Stack, stack
@@ -36,10 +39,14 @@ _PASTE: Final = {
 }
 
 
-def curl(url: str) -> str:
-    """A submission to paste into another terminal."""
+def curl(url: str, keys_file: Path | None) -> str:
+    """A submission to paste into another terminal; the key stays in its file."""
     header = "Content-Type: application/json"
-    return f"curl -s '{url}/submissions?wait=60' -H '{header}' -d '{json.dumps(_PASTE)}'"
+    key = ""
+    if keys_file is not None:
+        first = f"$(sed -n '/^ *[^# ]/{{s/.* //p;q}}' {quote(str(keys_file.absolute()))})"
+        key = f' -H "Authorization: Bearer {first}"'
+    return f"curl -s '{url}/submissions?wait=60'{key} -H '{header}' -d '{json.dumps(_PASTE)}'"
 
 
 async def until_asked(work: Coroutine[Any, Any, int]) -> int:
@@ -109,7 +116,7 @@ def _banner(console: Console, state: State, running: Stack, took: float) -> None
         ("  builder's      ", "dim"), (f"docker logs {instance(state)}-builder\n", ""),
         ("  audit          ", "dim"), (f"{AUDIT}\n", ""),
         ("  try            ", "dim"), (".venv/bin/sandstream submit examples/cpp\n", ""),
-        ("  or paste       ", "dim"), (f"{curl(running.url)}\n", ""),
+        ("  or paste       ", "dim"), (f"{curl(running.url, read(StackSettings).keys_file)}\n", ""),
         ("  Ctrl-C stops everything; what happens until then stands below.", "dim"),
     )  # fmt: skip
     console.print(Text.assemble(*lines), soft_wrap=True)
@@ -117,6 +124,7 @@ def _banner(console: Console, state: State, running: Stack, took: float) -> None
 
 async def show(state: State, *, console: Console) -> int:
     """The demo on a stack of its own, or on the one that already runs on this state."""
+    key = key_for(read(StackSettings), ours=True)
 
     async def play() -> int:
         console.print(Text("Starting the whole system ...", style="dim"))
@@ -124,7 +132,7 @@ async def show(state: State, *, console: Console) -> int:
         async with stack(state, port=0, nats_port=0, say=sayer(console)) as running:
             took = time.monotonic() - began
             console.print(Text(f"Up in {took:.1f} s at {running.url}.\n", style="dim"))
-            status = await demo(running.url, console)
+            status = await demo(running.url, key, console)
             console.print(Text("Stopping it again ...", style="dim"))
         console.print(Text("Stopped. Nothing runs on but the Docker engine.", style="dim"))
         return status
@@ -135,4 +143,4 @@ async def show(state: State, *, console: Console) -> int:
         if busy.url is None:
             raise
         console.print(Text(f"{busy}. The demo uses that one.\n", style="dim"))
-        return await until_asked(demo(busy.url, console))
+        return await until_asked(demo(busy.url, key, console))

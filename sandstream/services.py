@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from nix import channel, docker, images, pin
@@ -20,6 +21,8 @@ _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_H
 _PREFIX: Final = "SANDSTREAM_"
 #: Settings that go by the names that Nix's users know.
 PLAIN: Final = ("SUBSTITUTERS", "TRUSTED_PUBLIC_KEYS")
+#: The API's keys, for the API and the clients of this host.
+KEYS_FILE: Final = "SANDSTREAM_KEYS_FILE"
 #: A worker's uids: by default 64 slices of 1024, from 1,000,000 on.
 _UID_FIRST: Final = 1_000_000
 _UIDS: Final = 65_536
@@ -67,8 +70,11 @@ def stack_number(state: State) -> int:
 
 
 def settings(ours: Mapping[str, str]) -> dict[str, str]:
-    """What the person who started us has set."""
-    return {key: value for key, value in ours.items() if key.startswith(_PREFIX)}
+    """What the person who started us has set; a service does not run in that person's folder."""
+    told = {key: value for key, value in ours.items() if key.startswith(_PREFIX)}
+    if told.get(KEYS_FILE):
+        told[KEYS_FILE] = str(Path(told[KEYS_FILE]).absolute())
+    return told
 
 
 def own_to(state: State) -> dict[str, str]:

@@ -35,6 +35,16 @@ class StackSettings(BaseSettings):
     port: int = Field(
         default=8000, ge=0, le=65535, description="Port that the API listens on; 0: any free one."
     )
+    keys_file: Path | None = Field(
+        default=None,
+        description="File of mode 0600 with a line `name key` for each caller; none: the API needs"
+        " no key.",
+    )
+    key_file: Path | None = Field(
+        default=None,
+        description="File with the API key that `.venv/bin/sandstream` sends; none: the first of"
+        " SANDSTREAM_KEYS_FILE, to the API of this host alone.",
+    )
     nats_port: int = Field(
         default=0, ge=0, le=65535, description="Port of the event log's server; 0: a free one."
     )

@@ -36,7 +36,7 @@ async def test_bodies_that_do_not_end_keep_out_large_ones_only_and_while_they_ar
                 _, writer = await stack.enter_async_context(connection(api))
                 writer.write(post(b"x" * (MIB + MIB // 2), length=2 * MIB))
             await holds(api, int(2.8 * MIB))
-            refused = await api.client.post("/submissions", content=body(MIB))
+            refused = await api.send("/submissions", body(MIB))
             problem = is_problem(refused, 503)
             assert problem["type"] == "/problems/busy"
             assert problem["most_bytes"] == 3 * MIB
@@ -49,29 +49,29 @@ async def test_bodies_that_do_not_end_keep_out_large_ones_only_and_while_they_ar
                 for piece in (body(MIB)[at : at + 65536] for at in range(0, MIB, 65536)):
                     yield piece
 
-            is_problem(await api.client.post("/submissions", content=pieces()), 503)
-            is_problem(await api.client.post("/environments", content=body(MIB)), 503)
+            is_problem(await api.send("/submissions", pieces()), 503)
+            is_problem(await api.send("/environments", body(MIB)), 503)
             assert (await api.post()).status_code == 201
         async with asyncio.timeout(15):
             while api.services.bodies.held:
                 await asyncio.sleep(0.02)
-        answer = await api.client.post("/submissions", content=body(MIB))
+        answer = await api.send("/submissions", body(MIB))
         assert answer.status_code == 201
 
 
 async def test_a_budget_below_one_body_is_that_of_one(nats):
     async with running(nats, bodies_limit_bytes=1, body_limit_bytes=MIB) as api:
         for _ in range(2):
-            answer = await api.client.post("/submissions", content=body(MIB - 1000))
+            answer = await api.send("/submissions", body(MIB - 1000))
             assert answer.status_code == 201
 
 
 async def test_every_end_of_a_body_gives_back_what_it_held(nats):
     async with running(nats, body_limit_bytes=MIB, body_seconds=1) as api:
         large = body(MIB // 2)
-        assert (await api.client.post("/submissions", content=large)).status_code == 201
+        assert (await api.send("/submissions", large)).status_code == 201
         for data in (large[:-1], b"x" * (MIB + 1)):
-            answer = await api.client.post("/submissions", content=data)
+            answer = await api.send("/submissions", data)
             assert answer.status_code in {413, 422}
         tells(await answer_to(api, post(large[:-1], length=len(large))), 408)
         async with connection(api) as (_, writer):
@@ -84,9 +84,7 @@ async def test_every_end_of_a_body_gives_back_what_it_held(nats):
 
 async def test_who_waits_for_the_end_holds_no_body(nats):
     async with running(nats) as api:
-        waiting = asyncio.create_task(
-            api.client.post("/submissions", content=body(MIB), params={"wait": 4})
-        )
+        waiting = asyncio.create_task(api.send("/submissions", body(MIB), params={"wait": 4}))
         await holds(api, 1)
         async with asyncio.timeout(15):
             while api.services.bodies.held:

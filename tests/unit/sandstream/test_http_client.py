@@ -9,6 +9,8 @@ import pytest
 
 from sandstream import client as module
 from sandstream.client import ApiError, Client, UnreachableError
+from sandstream.key import KeyFileError, key_for, key_in
+from sandstream.settings import StackSettings
 
 
 def speaking(handler) -> Client:
@@ -174,3 +176,28 @@ async def test_a_stream_that_brings_nothing_is_not_asked_for_again_at_once(monke
     async with speaking(handler) as client:
         assert [event async for event in client.events("a")] == []
     assert pauses == [module._RETRY_SECONDS] * 3
+
+
+def key_file(folder, text):
+    file = folder / "keys"
+    file.write_text(text)
+    return file
+
+
+def test_the_key_is_that_of_the_first_line_of_a_file(tmp_path):
+    for text in ("abc", "\n# grader x\n\n  grader   abc \nother def\n"):
+        assert key_in(key_file(tmp_path, text)) == "abc"
+    for text in ("", "# a b\n", "ä"):
+        with pytest.raises(KeyFileError):
+            key_in(key_file(tmp_path, text))
+    with pytest.raises(KeyFileError, match="No such file"):
+        key_in(tmp_path / "none")
+
+
+def test_the_servers_own_key_goes_to_no_other_server(tmp_path):
+    file = key_file(tmp_path, "grader abc\n")
+    ours = StackSettings(keys_file=file)
+    assert key_for(ours, ours=True) == "abc"
+    assert key_for(ours, ours=False) is None
+    assert key_for(StackSettings(key_file=file), ours=False) == "abc"
+    assert key_for(StackSettings(), ours=True) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 
 import pytest
 
@@ -54,9 +55,26 @@ def test_a_state_that_was_not_set_up_says_what_to_run(tmp_path):
 
 
 def test_the_curl_of_the_banner_is_one_submission():
-    words = shlex.split(curl("http://127.0.0.1:8000"))
+    words = shlex.split(curl("http://127.0.0.1:8000", None))
     body = json.loads(words[words.index("-d") + 1])
     assert [file["name"] for file in body["files"]] == ["shell.nix", "run.sh"]
+    assert "Authorization" not in " ".join(words)
+
+
+def test_the_curl_of_the_banner_takes_the_key_out_of_its_file(tmp_path):
+    """By a shell, as where it is pasted; the key itself stands in no terminal."""
+    file = tmp_path / "the keys"
+    file.write_text("# a b\n\n  grader   A-Z._~+/=  \nother x\n".replace("=  ", "="))
+    command = curl("http://127.0.0.1:8000", file).replace("curl ", "printf '%s\\n' ", 1)
+    said = subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True).stdout
+    assert "Authorization: Bearer A-Z._~+/=" in said.splitlines()
+    assert "A-Z" not in curl("http://127.0.0.1:8000", file)
+
+
+def test_a_service_finds_the_keys_from_its_own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = environment(State(tmp_path), MADE, 8000, NATS, {"SANDSTREAM_KEYS_FILE": "keys"})
+    assert told["SANDSTREAM_KEYS_FILE"] == str(tmp_path / "keys")
 
 
 def test_nothing_is_missing_on_a_machine_that_runs_this():
