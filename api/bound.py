@@ -1,14 +1,15 @@
-"""How many submissions may be under way: above it new ones are refused, old ones go on."""
+"""How many submissions may be under way, and in how much room: old ones go on above it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from api.problems import Problem
 from streams.errors import LogUnavailable
 from streams.readmodel import Generation
+from streams.room import Room
 
 _LOOK_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 5
@@ -20,27 +21,31 @@ class Bound:
     So it holds while the projector is behind or away; what has ended since is counted as well then.
     """
 
-    def __init__(self, most: int, generation: Callable[[], Awaitable[Generation]]) -> None:
+    def __init__(
+        self,
+        most: int,
+        generation: Callable[[], Awaitable[Generation]],
+        rooms: Sequence[Room] = (),
+    ) -> None:
+        self._rooms = rooms
         self._most = most
         self._generation = generation
         self._open = 0
         #: The sequences of what was accepted and is in no count of the projector's yet.
         self._beyond: list[int] = []
         self._looked = -_LOOK_SECONDS
+        #: Whether the read model answered when it was last asked.
+        self._known = True
 
     async def check(self) -> None:
-        """Raises Problem 429 when there are too many. Without a read model nothing is refused."""
-        now = time.monotonic()
-        if now - self._looked >= _LOOK_SECONDS:
-            self._looked = now
-            try:
-                progress = await (await self._generation()).progress()
-            except LogUnavailable:
-                return
-            self._open = progress.open
-            self._beyond = [number for number in self._beyond if number > progress.sequence]
-        count = self._open + len(self._beyond)
-        if count < self._most:
+        """Raises Problem 429 when there are too many, LogFull when what they write needs the rest.
+
+        Without a read model none is too many.
+        """
+        count = await self._count()
+        for room in self._rooms:
+            await room.accepts(count)
+        if not self._known or count < self._most:
             return
         raise Problem(
             429,
@@ -51,6 +56,20 @@ class Bound:
             headers={"Retry-After": str(_RETRY_SECONDS)},
             extra={"open": count, "most": self._most},
         )
+
+    async def _count(self) -> int:
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_SECONDS:
+            self._looked = now
+            try:
+                progress = await (await self._generation()).progress()
+            except LogUnavailable:
+                self._known = False
+            else:
+                self._known = True
+                self._open = progress.open
+                self._beyond = [number for number in self._beyond if number > progress.sequence]
+        return self._open + len(self._beyond)
 
     def accepted(self, sequence: int) -> None:
         """One more; `sequence` is that of one of its events."""

@@ -20,12 +20,14 @@ from api.settings import ApiSettings
 from api.states import States
 from api.submit import Submissions
 from api.warm import Environments
+from streams import chunks
 from streams.archived import Register
 from streams.blobs import Blobs
 from streams.live import Live
 from streams.log import EventLog
 from streams.readmodel import ReadModel
 from streams.replay import Connection
+from streams.room import Room
 
 #: A reconnection is mostly a matter of a moment; past it we say so at once, without a time-out.
 _PATIENCE_SECONDS = 1.0
@@ -71,7 +73,8 @@ def services(settings: ApiSettings, client: Connection, live: Live, *, timeout: 
     stopping = asyncio.Event()
     states = States(log, model, Register(client), live, stopping=stopping)
     answers = Answers(settings)
-    bound = Bound(settings.max_open_submissions, states.generation)
+    rooms = (log.room, Room(client, chunks.STREAM, timeout))
+    bound = Bound(settings.max_open_submissions, states.generation, rooms)
     return Services(
         settings=settings,
         rules=settings.rules(),

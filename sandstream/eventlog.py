@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -62,7 +63,7 @@ async def event_log(
     cluster = read(StackSettings).cluster
     if cluster and not own:
         running = EventLogServer(cluster, secrets)
-        await _set_up(running, read(LogSettings))
+        await _set_up(running, read(LogSettings), None)
         yield running
         return
     # Port -1 lets the server choose.
@@ -74,7 +75,8 @@ async def event_log(
     try:
         running = EventLogServer(await ready, secrets)
         # Alone it holds every stream once, however many copies others are to hold.
-        await _set_up(running, read(LogSettings).model_copy(update={"replicas": 1}))
+        settings = read(LogSettings).model_copy(update={"replicas": 1})
+        await _set_up(running, settings, state.nats)
         yield running
     finally:
         keeper.cancel()
@@ -83,9 +85,9 @@ async def event_log(
         leftovers.forget(state.running, NAME)
 
 
-async def _set_up(running: EventLogServer, settings: LogSettings) -> None:
+async def _set_up(running: EventLogServer, settings: LogSettings, folder: Path | None) -> None:
     async with reached(running.settings(ADMIN), name="setup") as client:
-        await setup(client, settings)
+        await setup(client, settings, folder)
 
 
 async def _keep(config: ServerConfig, state: State, say: Say, ready: asyncio.Future[str]) -> None:

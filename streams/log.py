@@ -22,6 +22,7 @@ from streams.events import AnyEvent, Event
 from streams.fold import Submission, fold_all
 from streams.reading import BROKEN, Extent, answers, direct_get, extent
 from streams.refusals import CONFLICTS, FULL
+from streams.room import Room
 
 _LOGGER: Final = logging.getLogger(__name__)
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
@@ -53,6 +54,7 @@ class EventLog:
         self._client = client
         self._stream = stream
         self._timeout = timeout
+        self.room = Room(client, stream, timeout)
 
     async def append(self, event: Event, *, after: int) -> int:
         """Publish one event as the next of its submission; returns its sequence.
@@ -64,6 +66,7 @@ class EventLog:
         """
         headers = _guard_headers(event, after) | {"Nats-Msg-Id": uuid4().hex}
         payload = events.encode(event)
+        await self.room.check(event, len(payload))
         answer = await self._request(events.subject(event), payload, headers)
         try:
             return _sequence(answer, event.submission_id, after)
@@ -101,6 +104,7 @@ class EventLog:
         """
         if len(batch) == 1:
             return await self.append(batch[0], after=0)
+        await self.room.check(batch[0], sum(len(events.encode(event)) for event in batch))
         submission_id = batch[0].submission_id
         batch_id = uuid4().hex
         for number, event in enumerate(batch, start=1):

@@ -76,6 +76,7 @@ USERS: Final = (
             *_said("submitted", "submitted.uncached", "deps-queued", "cancel-requested"),
             *_said("deps-queued", root=events.WARM),
             "cancel.*", *_READ_LOG, *_READ_BLOBS, *_WRITE_BLOBS, *_READ_MODEL,
+            f"$JS.API.STREAM.INFO.{STREAM}",
         ),
         subscribe=_LIVE,
     ),

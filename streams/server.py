@@ -22,6 +22,9 @@ _WATCH_SECONDS: Final = 1.0
 #: In the server's log after a write that the disk had no room for, and with each write since.
 _NO_ROOM: Final = b"no space left on device"
 _ROOM_BYTES: Final = 16 * 1024 * 1024
+#: More than any disk. Left out, it is 75 % of what is free at each start: a server whose log has
+#: grown would refuse to open a stream whose bound is above that.
+_STORE_BYTES: Final = 1024**5
 
 
 class ServerFailed(RuntimeError):
@@ -78,6 +81,7 @@ class ServerConfig:
             "ports_file_dir": str(self.folder),
             "jetstream": {
                 "store_dir": str(self.folder / "jetstream"),
+                "max_file_store": _STORE_BYTES,
                 "sync_interval": self.sync,
             },
             "authorization": {"users": authorization(self.passwords)},

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from nats.aio.client import Client
@@ -31,6 +34,8 @@ from streams.errors import LogUnavailable
 from streams.queues import QUEUES
 
 _LOGGER: Final = logging.getLogger(__name__)
+#: Of the disk, for the log, and as much for large bodies. The read model needs a part of the rest.
+_SHARE: Final = 0.2
 #: The servers of a cluster that was just started choose a leader first.
 _PATIENCE_SECONDS: Final = 30.0
 #: No suitable peers for placement, temporarily unavailable: its servers are still finding another.
@@ -49,11 +54,13 @@ class LogSettings(BaseSettings):
         description="After this silence a builder's or worker's job is another's.",
     )
     log_max_bytes: int = Field(
-        default=-1,
-        description="The log refuses new events above this size; -1: as large as the disk.",
+        default=0,
+        ge=-1,
+        description="The log refuses new submissions at 90 % of this size; 0: 20 % of the disk,"
+        " -1: as large as the disk.",
     )
     blobs_max_bytes: int = Field(
-        default=-1,
+        default=0,
         ge=-1,
         description="The same for the store of large bodies, which has a bound of its own.",
     )
@@ -70,6 +77,34 @@ class LogSettings(BaseSettings):
         if given % 2 == 0:
             raise ValueError("1, 3 or 5: one more copy than an odd number bears no more losses")
         return given
+
+    def bounded(self, folder: Path | None) -> LogSettings:
+        """With a size in place of 0: see `share_of_disk`."""
+        share = share_of_disk(folder)
+        return self.model_copy(
+            update={
+                "log_max_bytes": self.log_max_bytes or share,
+                "blobs_max_bytes": self.blobs_max_bytes or share,
+            }
+        )
+
+
+def share_of_disk(folder: Path | None) -> int:
+    """20 % of the disk; less where others have filled it: 40 % of what they leave to the server.
+
+    `folder` holds the server's files. None: they are elsewhere, and our own disk stands for theirs.
+    """
+    usage = shutil.disk_usage(folder or Path.cwd())
+    ours = 0 if folder is None else _stored(folder)
+    return int(min(_SHARE * usage.total, 2 * _SHARE * (usage.free + ours)))
+
+
+def _stored(folder: Path) -> int:
+    stored = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # the server is at work
+            stored += file.stat().st_size
+    return stored
 
 
 def stream_config(settings: LogSettings) -> StreamConfig:
@@ -88,7 +123,7 @@ def stream_config(settings: LogSettings) -> StreamConfig:
         discard=DiscardPolicy.NEW,
         storage=StorageType.FILE,
         num_replicas=settings.replicas,
-        max_bytes=settings.log_max_bytes,
+        max_bytes=settings.log_max_bytes or -1,
         duplicate_window=120,
         deny_delete=True,
         deny_purge=settings.keep_days == 0,
@@ -98,15 +133,17 @@ def stream_config(settings: LogSettings) -> StreamConfig:
     )
 
 
-async def setup(client: Client, settings: LogSettings) -> None:
+async def setup(client: Client, settings: LogSettings, folder: Path | None = None) -> None:
     """Make what is missing and bring the settings of what is there up to date.
 
-    Raises LogUnavailable when nobody answers.
+    `folder` holds the server's files; None: they are on another host. Raises LogUnavailable when
+    nobody answers.
     """
+    bounded = settings.bounded(folder)
 
     async def make() -> None:
         await answering(client)
-        await _make(client.jetstream(timeout=30), settings)
+        await _make(client.jetstream(timeout=30), bounded)
 
     await once_formed(make)
 

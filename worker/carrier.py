@@ -13,7 +13,7 @@ from typing import Any, Final, assert_never
 
 from streams.blobs import Blobs
 from streams.cancels import heard, tell_predecessor, tell_runner
-from streams.errors import Conflict, LogUnavailable, StreamsError
+from streams.errors import Conflict, LogFull, LogUnavailable, StreamsError
 from streams.fold import Submission
 from streams.log import EventLog
 from streams.queues import Delivery
@@ -64,10 +64,11 @@ class Carrier:
         """
         id_ = delivery.event.submission_id
         failure: str | None = None
+        attempts = self._attempts
         state = await self._log.state(id_, reaching=delivery.event.sequence)
         known = begun(state)
         while True:
-            decision = decide(state, delivery.event, attempts=self._attempts, failure=failure)
+            decision = decide(state, delivery.event, attempts=attempts, failure=failure)
             match decision:
                 case Ignore(why):
                     _LOGGER.info("%s: nothing to do: %s", id_, why)
@@ -79,7 +80,11 @@ class Carrier:
                     return
                 case Run():
                     attempt = self._attempt(state, decision)
-                    failure = await self._run(attempt, state, decision, look)
+                    try:
+                        failure = await self._run(attempt, state, decision, look)
+                    except LogFull as error:
+                        # Another attempt would write as much: there is room for an end alone.
+                        failure, attempts = str(error), 0
                     if attempt.finished:
                         await delivery.done()
                         return
@@ -171,11 +176,12 @@ def _loss(task: asyncio.Task[None], attempt: Attempt) -> str | None:
     """What became of an attempt: None when it ended, or when the log goes on without it.
 
     An error before `started` cost no attempt and is raised; after it, it is the reason of the next.
+    LogFull is raised at any time.
     """
     error = task.exception()
     if error is None or isinstance(error, Conflict):
         return None
-    if attempt.started is None or not isinstance(error, Exception):
+    if attempt.started is None or isinstance(error, LogFull) or not isinstance(error, Exception):
         raise error
     if isinstance(error, AttemptFailed | StreamsError):
         _LOGGER.error("%s: attempt lost: %s", attempt.id, error)

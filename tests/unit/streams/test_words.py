@@ -130,7 +130,7 @@ def test_blobs_are_read_and_written_with_four_rights_and_no_consumer():
     write = {"$O.blobs.C.*", "$O.blobs.M.*"}
     found = {user.name: {right for right in user.publish if "blobs" in right} for user in USERS}
     assert found == {
-        "api": read | write,
+        "api": read | write | {"$JS.API.STREAM.INFO.OBJ_blobs"},  # how full it is
         "builder": read | write,
         "worker": read | write,
         "projector": set(),
