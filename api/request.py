@@ -29,12 +29,13 @@ class Accepted:
     """A request without fault. `blobs` (by digest) are stored before any event names them.
 
     `sha256` is that of the JSON's meaning: white space and the order of fields don't change it.
+    None: of one that an older version recorded.
     """
 
     request: Request
     environment_id: str
     blobs: dict[str, bytes]
-    sha256: str
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
 from api import listing, models, views
+from api.doors import caller_of
 from api.problems import MEDIA_TYPE, Problem
 from api.raw import bytes_of
 from api.rendering import Json, array
@@ -93,19 +94,22 @@ async def create(
 ) -> Response:
     """Records a submission. With `wait` the answer is the whole object, at its end or time-out."""
     state, again = await _created(request, key_of(idempotency_key))
-    headers = {"Location": f"/submissions/{state.id}"}
-    if again:
-        headers["Idempotency-Replayed"] = "true"
+    headers = _headers(state.id, again=again)
     if wait is None:
         return Json(views.accepted(state.id, state.status), 201, headers)
     return await _ended(request, state.id, wait, state, headers)
+
+
+def _headers(submission_id: str, *, again: bool) -> dict[str, str]:
+    headers = {"Location": f"/submissions/{submission_id}"}
+    return headers | {"Idempotency-Replayed": "true"} if again else headers
 
 
 async def _created(request: Request, key: str | None) -> tuple[Submission, bool]:
     """The body is let go with this call: who waits for the end may do so for minutes."""
     own = of(request)
     async with own.bodies.read(request) as data, own.turns:
-        return await own.submissions.create(own.reader.read(data), key)
+        return await own.submissions.create(own.reader.read(data), key, caller_of(request))
 
 
 @router.get("", summary="List submissions", response_model=models.PageAnswer)
@@ -193,6 +197,27 @@ async def cancel(request: Request, submission_id: str) -> Response:
     return Json(
         views.accepted(state.id, state.status), 202, background=BackgroundTask(_tell, own, state.id)
     )
+
+
+@router.post(
+    "/{submission_id}/retry",
+    status_code=201,
+    summary="Send a failed submission once more",
+    response_model=models.AcceptedAnswer,
+    responses=_ABSENT
+    | {
+        409: _PROBLEM | {"description": "It has not failed."},
+        429: _PROBLEM | {"description": "Too many are under way; see Retry-After."},
+        507: _PROBLEM | {"description": "The event log is full."},
+    },
+)
+async def retry(request: Request, submission_id: str) -> Response:
+    """A new submission with the same request, as the log has it. Again is the same one."""
+    own = of(request)
+    async with own.turns:
+        state, again = await own.submissions.retry(submission_id)
+    headers = _headers(state.id, again=again)
+    return Json(views.accepted(state.id, state.status), 201, headers)
 
 
 @router.get(

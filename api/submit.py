@@ -1,4 +1,4 @@
-"""The API's two writes: a new submission, and the wish that one be cancelled."""
+"""The API's writes: a new submission, a failed one's retry, and the wish that one be cancelled."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from api.bound import Bound
-from api.ids import id_of_key, new_id
+from api.ids import id_of_key, id_of_retry, new_id
 from api.problems import Fault, Problem, invalid, too_large
 from api.request import Accepted
 from api.states import States
 from streams.blobs import Blobs
-from streams.environments import shell_files
+from streams.environments import environment_id, shell_files
 from streams.errors import Conflict, LogUnavailable
 from streams.events import CancelRequested, DepsQueued, Submitted, encode
-from streams.fold import Submission, fold_all
+from streams.fold import Status, Submission, fold_all
 from streams.log import EventLog
 
 #: One message holds at most this: `max_payload` of the server, less its headers.
@@ -29,6 +29,8 @@ _BATCHES: Final = 16
 #: How long a write is tried anew.
 _PATIENCE_SECONDS: Final = 2.0
 _KEY_LETTERS: Final = 255
+#: Before a submission's id it is what `submitted` of that one's retry has as its key.
+RETRY_OF: Final = "retry-of-"
 
 
 def by() -> str:
@@ -42,6 +44,9 @@ def key_of(header: str | None) -> str | None:
         return None
     if not 0 < len(header) <= _KEY_LETTERS or not header.isprintable():
         message = f"must be 1 to {_KEY_LETTERS} printable characters, for example a UUID"
+        raise invalid([Fault("header/Idempotency-Key", message)])
+    if header.startswith(RETRY_OF):
+        message = f"must not begin with {RETRY_OF}: POST /submissions/{{id}}/retry makes such a one"
         raise invalid([Fault("header/Idempotency-Key", message)])
     return header
 
@@ -86,17 +91,43 @@ class Submissions:
         self._channel = channel
         self._slots = asyncio.Semaphore(_BATCHES)
 
-    async def create(self, accepted: Accepted, key: str | None) -> tuple[Submission, bool]:
+    async def create(
+        self, accepted: Accepted, key: str | None, caller: str | None
+    ) -> tuple[Submission, bool]:
         """The submission, and whether it was there before (the same key, the same request).
 
-        Raises Problem 409 when the key stands for another request, 429 when too many are under
-        way, LogUnavailable, LogFull.
+        Raises Problem 409 when the caller's key stands for another request, 429 when too many are
+        under way, LogUnavailable, LogFull.
         """
-        submission_id = new_id() if key is None else id_of_key(key)
-        if key is not None:
-            found = await self._states.find(submission_id)
-            if found is not None:
-                return _same(found, accepted), True
+        if key is None:
+            return await self._record(new_id(), accepted, None)
+        submission_id = id_of_key(key, caller)
+        if (found := await self._states.find(submission_id)) is not None:
+            return _same(found, accepted), True
+        return await self._record(submission_id, accepted, key)
+
+    async def retry(self, submission_id: str) -> tuple[Submission, bool]:
+        """One that we gave up, sent once more; and whether it was before. Raises as `create` does.
+
+        The request comes from the log, so that nobody else can put one in its place.
+        """
+        state = await self._states.now(submission_id)
+        if state.status is not Status.FAILED or state.request is None:
+            raise Problem(
+                409,
+                f"submission {submission_id} is {state.status}: only a failed one can be retried",
+                type_="/problems/not-failed",
+                title="The submission has not failed",
+            )
+        new = id_of_retry(submission_id)
+        if (found := await self._states.find(new)) is not None:
+            return found, True
+        accepted = await _once_more(state, self._blobs, self._channel)
+        return await self._record(new, accepted, RETRY_OF + submission_id)
+
+    async def _record(
+        self, submission_id: str, accepted: Accepted, key: str | None
+    ) -> tuple[Submission, bool]:
         await self._bound.check()
         events = story(accepted, submission_id, self._channel, key)
         if max(len(encode(event)) for event in events) > EVENT_BYTES:
@@ -158,14 +189,28 @@ class Submissions:
         raise LogUnavailable(f"cancel {submission_id}", f"refused {_TRIES} times in a row")
 
 
+async def _once_more(state: Submission, blobs: Blobs, channel: str) -> Accepted:
+    """What was accepted before, under the channel of today; its blobs are there already.
+
+    Its limits stay what they were: they were within the maxima of their day.
+    """
+    request = state.request
+    assert request is not None  # noqa: S101 - looked at by the caller
+    shell = [(file.name, await blobs.bytes_of(file.content)) for file in shell_files(request.files)]
+    return Accepted(
+        request=request,
+        environment_id=environment_id(shell, channel),
+        blobs={},
+        sha256=state.request_sha256,
+    )
+
+
 def _same(found: Submission, accepted: Accepted) -> Submission:
     if found.request_sha256 == accepted.sha256:
         return found
     raise Problem(
         409,
-        f"this Idempotency-Key stands for another request, submission {found.id}: "
-        "send a new key with a new request",
+        "this Idempotency-Key stands for another request: send a new key with a new request",
         type_="/problems/key-reused",
         title="Idempotency-Key used before",
-        extra={"id": found.id},
     )

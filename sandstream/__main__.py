@@ -14,7 +14,6 @@ from rich.text import Text
 
 from sandstream import access, address, commands, dead, moving, serve
 from sandstream.client import ApiError, Client, UnreachableError
-from sandstream.dead import NotDeadError
 from sandstream.folder import NoSubmissionError
 from sandstream.key import KeyFileError, key_for
 from sandstream.replay import NotReplayableError
@@ -31,7 +30,6 @@ _EXPECTED: Final = (
     UnreachableError,
     KeyFileError,
     NoSubmissionError,
-    NotDeadError,
     NotReplayableError,
     NotRunningError,
     NotSetUpError,
@@ -108,7 +106,7 @@ async def remote(  # noqa: PLR0911 - one return for each command
             case "dead":
                 return await dead.show(client, limit=asked.limit, console=console)
             case "retry":
-                console.print(await dead.retry(client, asked.id))
+                console.print(await client.retry(asked.id))
                 return 0
             case _:
                 return await commands.replay(client, asked.id, console=console)

@@ -188,6 +188,12 @@ class Client:
         """Ask for its end."""
         await self._call("POST", f"/submissions/{id_}/cancel")
 
+    async def retry(self, id_: str) -> str:
+        """Send one that was given up once more, as it was; the new one's id, again the same."""
+        answer = await self._call("POST", f"/submissions/{id_}/retry")
+        new: str = answer.json()["id"]
+        return new
+
     async def raw(self, id_: str, stage: str, channel: str) -> bytes:
         """Everything that a stage (`dependencies`, `compile`, `runs/0`) wrote to one channel."""
         return (await self._call("GET", f"/submissions/{id_}/{stage}/{channel}")).content

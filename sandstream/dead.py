@@ -9,18 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from sandstream.client import Client, Submission
-from sandstream.replay import asked
 
 _PAGE: Final = 100
-
-
-class NotDeadError(Exception):
-    """It has not been given up: there is a result, or there will be one."""
-
-
-def key(id_: str) -> str:
-    """The Idempotency-Key of a retry: `submitted` names the old one, and it is sent only once."""
-    return f"retry-of-{id_}"
 
 
 async def dead(client: Client, *, limit: int) -> AsyncIterator[Submission]:
@@ -44,14 +34,3 @@ async def show(client: Client, *, limit: int, console: Console) -> int:
         for number, reason in enumerate(found["failures"], start=1):
             console.print(Text(f"  attempt {number}: {reason}", style="red"), soft_wrap=True)
     return 0
-
-
-async def retry(client: Client, id_: str) -> str:
-    """Post it anew, as it was asked for; the new one's id.
-
-    Raises NotDeadError, NotReplayableError.
-    """
-    found = await client.get(id_)
-    if found["status"] != "failed":
-        raise NotDeadError(f"{id_} is {found['status']}, not failed; `replay` runs it again")
-    return await client.submit(await asked(client, found), key=key(id_))

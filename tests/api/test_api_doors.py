@@ -178,6 +178,24 @@ async def test_each_caller_has_a_key_and_the_client_sends_it(nats, tmp_path):
                 _ = [event async for event in client.events(id_)]
 
 
+async def test_a_callers_idempotency_keys_are_its_own(nats, tmp_path):
+    """Another's request under the same key neither stands in the way nor is told of."""
+    file, made = keys(tmp_path, "grader", "notebook")
+    same = {"Idempotency-Key": "order-1"}
+    async with running(nats, keys_file=file) as api:
+        ids = []
+        for caller, body in (("grader", EXAMPLE), ("notebook", EXAMPLE | {"cache": False})):
+            for replayed in (None, "true"):
+                answer = await api.post(body, headers=bearer(made[caller]) | same)
+                assert answer.status_code == 201, answer.text
+                assert answer.headers.get("idempotency-replayed") == replayed
+                ids.append(answer.json()["id"])
+        assert ids[0] == ids[1] != ids[2] == ids[3]
+        other = await api.post(EXAMPLE | {"cache": False}, headers=bearer(made["grader"]) | same)
+        assert not any(id_ in other.text for id_ in ids)
+        assert is_problem(other, 409)["type"] == "/problems/key-reused"
+
+
 async def started(nats, **settings: str) -> tuple[int | None, str]:
     """`python -m api` with these settings: its status and words, None once it serves."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("SANDSTREAM_")}

@@ -12,7 +12,7 @@ from api.schema import EXAMPLE
 from streams.blobs import Blobs
 from streams.content import by_digest
 from streams.errors import LogUnavailable
-from streams.events import Cancelled
+from streams.events import Cancelled, Failed
 from tests.api.api_harness import running
 from tests.api.api_stories import built, finish, tell, worker_events
 
@@ -149,7 +149,36 @@ async def test_the_same_idempotency_key_is_the_same_submission(api):
     assert again.headers["idempotency-replayed"] == "true"
     other = await api.post(EXAMPLE | {"cache": False}, headers=key)
     assert other.status_code == 409
+    assert answers[0].json()["id"] not in other.text
     assert await api.log.last_sequence() == 2
+
+
+async def fail(api, id_):
+    """As a worker gives it up."""
+    async with api.says("worker") as worker:
+        last = (await api.log.state(id_)).sequence
+        await worker.append(Failed(submission_id=id_, by="w", reasons=("x",)), after=last)
+
+
+async def test_a_retry_is_the_same_request_once_more_whatever_keys_others_send(api):
+    large = {"name": "data", "content": "é" * 800_000}  # more than its object shows
+    id_ = await api.new(files=[*EXAMPLE["files"], large], stop_on_failure=True)
+    path = f"/submissions/{id_}/retry"
+    assert (await api.client.post(path)).status_code == 409
+    await fail(api, id_)
+    squatted = await api.post(headers={"Idempotency-Key": f"retry-of-{id_}"})
+    assert squatted.status_code == 422
+    assert squatted.json()["errors"][0]["field"] == "header/Idempotency-Key"
+    answers = await asyncio.gather(*(api.client.post(path) for _ in range(3)))
+    assert {answer.status_code for answer in answers} == {201}
+    (new,) = {answer.json()["id"] for answer in answers}
+    again = await api.client.post(path)
+    assert (again.json()["id"], again.headers["idempotency-replayed"]) == (new, "true")
+    first, one = (await api.log.history(new))[:2], (await api.log.history(id_))[:2]
+    assert first[0].idempotency_key == f"retry-of-{id_}"
+    assert first[0].request == one[0].request
+    assert (first[1].files, first[1].environment_id) == (one[1].files, one[1].environment_id)
+    assert (await api.client.post("/submissions/01nothere/retry")).status_code == 404
 
 
 async def test_cancel_is_recorded_once_and_refused_after_the_end(api):

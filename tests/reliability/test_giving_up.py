@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from sandstream import dead
-from sandstream.client import Client
+from sandstream.client import ApiError, Client
 from tests.e2e.conftest import system
 from tests.killing import kill
 from tests.reliability.load import body
@@ -59,12 +59,12 @@ async def test_poison_is_given_up_with_its_reasons_and_blocks_nothing(make_state
 
         new = (await in_a_terminal("retry", poisons[0], "--url", running.url)).split()[-1]
         assert new not in poisons
-        assert await dead.retry(client, poisons[0]) == new
+        assert await client.retry(poisons[0]) == new
         first = (await client.history(new))[0]
         assert first["idempotency_key"] == f"retry-of-{poisons[0]}"
         await client.cancel(new)
-        with pytest.raises(dead.NotDeadError):
-            await dead.retry(client, others[0]["id"])
+        with pytest.raises(ApiError, match="only a failed one"):
+            await client.retry(others[0]["id"])
 
 
 async def _listed(client: Client, count: int) -> list:

@@ -31,7 +31,7 @@ from streams.results import StageResult
 def test_later_ids_sort_later_and_all_are_words_of_a_subject():
     made = [ids.new_id(now_ms=ms) for ms in (0, 1, 31, 32, 1_800_000_000_000, 2**45)]
     assert made == sorted(made)
-    for one in (*made, ids.new_id(), ids.id_of_key("x")):
+    for one in (*made, ids.new_id(), ids.id_of_key("x"), ids.id_of_retry("x")):
         assert re.fullmatch("[0-9a-z]{26}", one)
         assert ids.well_formed(one)
     assert len({ids.new_id() for _ in range(1000)}) == 1000
