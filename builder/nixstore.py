@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from builder.errors import StoreFailed
 from init import folders, nix
@@ -39,6 +39,11 @@ def realise_argv(paths: Iterable[str], *, keep_going: bool = True) -> list[str]:
     return [*argv, *(["--keep-going"] if keep_going else []), *paths]
 
 
+def import_argv() -> list[str]:
+    """Take paths in the format of `nix-store --export` from stdin; prints them."""
+    return ["nix-store", "--import"]
+
+
 def collect_argv() -> list[str]:
     """Delete everything that no root needs."""
     return ["nix-store", "--gc", "--quiet"]
@@ -49,12 +54,16 @@ async def run(
     *,
     seconds: float = _STORE_SECONDS,
     environment: Mapping[str, str] | None = None,
+    stdin: IO[bytes] | None = None,
 ) -> str:
-    """What it prints. Raises StoreFailed; stopped as soon as nobody waits any more."""
+    """What it prints. Raises StoreFailed; stopped as soon as nobody waits any more.
+
+    It reads nothing, or `stdin`: a file, from its present position.
+    """
     process = await asyncio.create_subprocess_exec(
         *argv,
         env={**nix.store_environment(), **(environment or {})},
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -135,7 +135,8 @@ ON_IMPORT = {
     "APIRouter", "AliasChoices", "ConfigDict", "Depends", "FailFast", "Field", "Query",
     "SettingsConfigDict", "TypeAdapter", "field",
     # pure functions of ours
-    "_WALL.maximum", "_of_stage", "_said", "_takes", "defaults", "total_defaults",
+    "_WALL.maximum", "_of_stage", "_said", "_takes", "defaults", "nar.number", "nar.word",
+    "nar.words", "total_defaults",
     "readmodel.bucket",
     # the C library that this process has anyway
     "ctypes.CDLL",
