@@ -3,11 +3,15 @@
 BuilderError
 ├── DaemonFailed      the job's nix-daemon did not start, or ended by itself
 ├── EvaluatorGone     the evaluator's container does not answer, or not in our words
+├── NotRecorded       set-up has not recorded this channel's derivations (`trusted.py`)
 ├── WrongChannel      the submission was made for another channel than the one mounted here
+├── StoreInUse        an older version's store can't be dropped: somebody uses it
 └── StoreFailed       a command of the store's own failed; command and words are kept
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 class BuilderError(Exception):
@@ -41,6 +45,17 @@ class WrongChannel(BuilderError):
         )
         self.wanted = wanted
         self.here = here
+
+
+class StoreInUse(BuilderError):
+    """A store that has to be dropped is in use."""
+
+    def __init__(self, store: Path) -> None:
+        super().__init__(
+            f"{store} was filled by an older version and has to be dropped, but workers use it:"
+            " stop those of the older version"
+        )
+        self.store = store
 
 
 class StoreFailed(BuilderError):

@@ -17,12 +17,15 @@ from urllib.parse import urlencode
 from builder import nixstore
 from builder.errors import StoreFailed
 from builder.shared import Shared
+from init import storestamp
 from streams import files
 
 _LOGGER: Final = logging.getLogger(__name__)
 _COPY_SECONDS: Final = 1800.0
 _AGAIN_SECONDS: Final = (1.0, 5.0, 30.0)
 KEYS: Final = "keys"
+#: The same as of the store: a new store comes with a new key (`init/storestamp.py`).
+_GENERATION: Final = storestamp.VERSION
 
 
 class Publisher:
@@ -34,9 +37,11 @@ class Publisher:
 
     def __init__(self, name: str, folder: Path, to: str, shared: Shared) -> None:
         self._shared = shared
-        self._name = name
-        self.secret = folder / "cache-key.secret"
-        self.public = folder / "cache-key.public"
+        #: The generation is a part of the key's name: who trusts the older key trusts nothing new.
+        self._name = f"{name}-{_GENERATION}"
+        self._older = (name, folder)
+        self.secret = folder / f"cache-key-{_GENERATION}.secret"
+        self.public = folder / f"cache-key-{_GENERATION}.public"
         self._to = to
         #: One empty file for each path that a cache has which can't be looked into.
         self._notes = shared.published / hashlib.sha256(to.encode()).hexdigest()[:16]
@@ -44,9 +49,10 @@ class Publisher:
 
     async def prepare(self) -> str:
         """Make the key, if there is none yet; the public one. Raises StoreFailed."""
+        self._drop_older()
         if not self.secret.exists():
             fresh = self.secret.with_suffix(".new")
-            await nixstore.run(nixstore.key_argv(f"{self._name}-1", fresh, self.public))
+            await nixstore.run(nixstore.key_argv(self._name, fresh, self.public))
             fresh.chmod(0o400)
             fresh.replace(self.secret)  # last: a life that was cut short makes both again
         key = self.public.read_text()
@@ -103,6 +109,14 @@ class Publisher:
 
     def _note(self, path: str) -> Path:
         return self._notes / _hash(path)
+
+    def _drop_older(self) -> None:
+        """Remove the key of builders before version 2: it has signed what builds had rewritten."""
+        name, folder = self._older
+        for suffix in ("secret", "public", "new"):
+            (folder / f"cache-key.{suffix}").unlink(missing_ok=True)
+        if (cache := files_of(self._to)) is not None:
+            (cache / KEYS / f"{name}.pub").unlink(missing_ok=True)
 
     def _show(self, key: str) -> None:
         """The public key beside what it signs, for who sets up another host.

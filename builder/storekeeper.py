@@ -20,12 +20,12 @@ from typing import Final
 
 from builder import nixstore
 from builder.collect import Collector, policy_of
-from builder.errors import StoreFailed
+from builder.errors import StoreFailed, StoreInUse
 from builder.fetched import Fetched
 from builder.settings import SharingSettings
 from builder.shared import Shared
 from egress.settings import NetworkSettings
-from init import nix
+from init import nix, storestamp
 from streams.hoststore import valid
 from streams.settings import read
 
@@ -35,6 +35,8 @@ _STORE: Final = Path("/nix")
 #: For what no cache has yet: a builder may be publishing it just now.
 _AGAIN_SECONDS: Final = 0.5
 _LINE_BYTES: Final = 4 * 1024 * 1024
+#: Before an older version's store is dropped, its users have this time to end.
+_UNUSED_SECONDS: Final = 10.0
 #: Nix's words for what no waiting mends.
 _REFUSED: Final = "not signed by any of the keys"
 #: The words that say most, the first of these that there is.
@@ -80,9 +82,31 @@ class Storekeeper:
         self._fetches: dict[str, asyncio.Task[str | None]] = {}
 
     async def prepare(self) -> None:
-        """Make an empty store one. Raises StoreFailed."""
+        """Make an empty store one; drop an older version's. Raises StoreFailed, StoreInUse."""
+        if not storestamp.is_stamped(str(self._store)):
+            await self._drop()
         self.fetched.make()
         await nixstore.run(["nix-store", "--verify"])
+
+    async def _drop(self) -> None:
+        """Nothing that the store has is trusted: keys that are not trusted any more signed it.
+
+        The database goes first: without it no path is valid. The folder of the paths stays, as
+        containers mount it. What was dropped is removed behind our back.
+        """
+        _LOGGER.warning("%s is of an older version: what is in it is dropped", self._store)
+        async with self._shared.unused(_UNUSED_SECONDS) as nobody:
+            if not nobody:
+                raise StoreInUse(self._store)
+            var = self._store / "var"
+            for tree in (var / "nix", self._shared.environments, self._shared.published):
+                if tree.exists():
+                    self._shared.aside.put(tree)
+            for tree in (self._store / "store").iterdir():
+                self._shared.aside.put(tree)
+            (var / "nix").mkdir()
+            self._shared.make()
+            storestamp.stamp(str(self._store))
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -161,16 +185,16 @@ async def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     policy = policy_of(settings)
-    collecting = None
+    besides = [asyncio.create_task(shared.aside.serve())]
     if policy.collects:
         collector = Collector(shared, keeper.fetched, _STORE, None, policy)
-        collecting = asyncio.create_task(collector.serve(settings.collect_seconds))
+        besides.append(asyncio.create_task(collector.serve(settings.collect_seconds)))
     server = await asyncio.start_unix_server(keeper.answer, _SOCKET, limit=_LINE_BYTES)
     async with server:
         _LOGGER.info("ready; substituters: %s", caches.substituters or "none")
         await stop.wait()
-    if collecting is not None:
-        collecting.cancel()
+    for task in besides:
+        task.cancel()
 
 
 if __name__ == "__main__":

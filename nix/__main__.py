@@ -10,12 +10,19 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nix import channel, images, pin
+from nix.channel.trusted import StateInUseError
 from nix.mirror import NoMirrorError
 from nix.progress import Progress
 from nix.run import CommandFailedError
 
 # What a person can mend; anything else is a fault of ours, and shows where.
-EXPECTED = (CommandFailedError, NoMirrorError, pin.NoPinError, pin.UnknownChannelError)
+EXPECTED = (
+    CommandFailedError,
+    NoMirrorError,
+    StateInUseError,
+    pin.NoPinError,
+    pin.UnknownChannelError,
+)
 WARM = ["stdenvNoCC", "python3", "gcc", "gnumake"]
 
 

@@ -50,6 +50,11 @@ def set_up(state: State) -> SetUp:
         raise NotSetUpError("no Docker engine answers, or it lacks the images: run `make setup`")
     if not (state.channel / "default.nix").exists() or not (state.nix / "store").is_dir():
         raise NotSetUpError(f"{state.folder} has no Nix channel yet: run `make setup`")
+    if not channel.is_stamped(state.folder):
+        raise NotSetUpError(
+            f"an older version filled the Nix store of {state.folder}, and a user's build may have"
+            " rewritten any of it: run `make setup`, which fills a new one"
+        )
     return SetUp(tags, channel.revision(state.folder))
 
 

@@ -1,7 +1,7 @@
 """Make the channel of a state folder: the offline one, or nixpkgs as it is pinned.
 
-The offline one: resolve, download, write the tree, fill the store. State: `channel/` is mounted
-read-only as <nixpkgs>, `nix/` as /nix; `channel-cache/` can go.
+The offline one: resolve, download, write the tree, fill the store, record its derivations. State:
+`channel/` is mounted read-only as <nixpkgs>, `nix/` as /nix; `channel-cache/` can go.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from nix.channel import apt, bootstrap, nar, nixpkgs, recipe, resolve
+from nix.channel import apt, bootstrap, nar, nixpkgs, recipe, resolve, trusted
 from nix.channel.store import Store
 from nix.images.digest import digest, entries
 
@@ -91,16 +91,22 @@ def prepare(state: Path, image: str, progress: Progress, pin: Pin | None = None)
     """
     stamp = state / STAMP
     with alone(state):
+        if trusted.drop_older(state, progress):
+            stamp.unlink(missing_ok=True)  # real nixpkgs' tree is links into the old store
         wanted = inputs() if pin is None else pin.stamp
-        if stamp.is_file() and stamp.read_text() == wanted and (state / "nix/store").is_dir():
-            return revision(state)
-        if pin is None:
-            make(state, image, progress)
-        else:
-            nixpkgs.prepare(state, image, pin, progress)
-        stamp.parent.mkdir(exist_ok=True)
-        stamp.write_text(wanted)
-    return revision(state)
+        same = stamp.is_file() and stamp.read_text() == wanted
+        if not same or not trusted.is_stamped(state) or not (state / "nix/store").is_dir():
+            if pin is None:
+                make(state, image, progress)
+            else:
+                nixpkgs.prepare(state, image, pin, progress)
+            stamp.parent.mkdir(exist_ok=True)
+            stamp.write_text(wanted)
+        made_now = revision(state)
+        if not trusted.is_recorded(state, made_now):
+            with progress.step("channel: derivations"):
+                trusted.record(state, image, made_now, offline=pin is None)
+    return made_now
 
 
 def make(state: Path, image: str, progress: Progress) -> None:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from init import storestamp
 from nix.docker import Container
 from nix.pin import PUBLIC_CACHE, PUBLIC_KEY
 
@@ -49,6 +50,35 @@ while read -r path; do ln -sfn "$path" "${path##*/}"; done < /tmp/built
 cat /tmp/built
 """
 
+# Every derivation that the channel offers. No name that it lacks ends this: those throw.
+EVERY_DERIVATION = """
+let
+  pkgs = import <nixpkgs> { };
+  derivations = set: builtins.concatMap
+    (name:
+      let
+        found = builtins.tryEval (
+          let value = set.${name}; in
+          if (value.type or null) == "derivation" then builtins.seq value.drvPath [ value ] else [ ]
+        );
+      in
+      if found.success then found.value else [ ])
+    (builtins.attrNames set);
+in
+derivations pkgs ++ derivations pkgs.python3Packages
+"""
+
+# The .drv files of all that building these needs. Roots of the top ones keep the rest as well.
+INSTANTIATE = """
+nix-instantiate --expr "$1" > /tmp/instantiated
+sed 's/!.*//' /tmp/instantiated | sort -u > /tmp/tops
+roots=/nix/var/nix/gcroots/channel-derivations
+rm -rf "$roots" && mkdir -p "$roots"
+while read -r path; do ln -s "$path" "$roots/"; done < /tmp/tops
+xargs nix-store --query --requisites < /tmp/tops > /tmp/closures
+grep '[.]drv$' /tmp/closures
+"""
+
 # What a machine needs to reach anything, where it needs it at all.
 PROXY = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
@@ -61,12 +91,14 @@ class Store:
     image: str
 
     def create(self) -> None:
-        """Make the folders and give them to the store's user."""
+        """Make the folders and give them to the store's user; stamp the store if it is new."""
         parts = ("", "store", "var", "var/nix", "var/nix/gcroots", "var/nix/gcroots/channel")
         missing = [self.folder / part for part in parts if not (self.folder / part).is_dir()]
         for path in missing:
             path.mkdir(parents=True, exist_ok=True)
             os.chown(path, STORE_UID, STORE_UID)
+        if self.folder / "store" in missing:
+            storestamp.stamp(str(self.folder), STORE_UID)
 
     def container(
         self, *volumes: str, nix_builds: bool = False, network: bool = False, config: str = ""
@@ -99,6 +131,14 @@ class Store:
         """Add `folder`/debs/*.deb and `folder`/debian-bootstrap as fixed outputs."""
         volume = f"{folder.resolve()}:/import:ro"
         self._held(self.container(volume), IMPORT)
+
+    def instantiate(self, channel: Path) -> list[str]:
+        """Write every derivation of the channel to the store, root them, return the .drv paths.
+
+        Those of their whole build closures are among these.
+        """
+        container = self.container(f"{channel.resolve()}:/channel:ro")
+        return self._held(container, INSTANTIATE, EVERY_DERIVATION).split()
 
     def build(
         self,

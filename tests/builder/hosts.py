@@ -79,7 +79,9 @@ def _filled(image, *paths):
     folder = tempfile.mkdtemp(prefix="sandstream-test-", dir="/var/tmp")
     atexit.register(shutil.rmtree, folder)
     own = Host(Path(folder, "host"), image).folder / "nix"
-    export = f"nix-store --export $(nix-store --query --requisites {' '.join(paths)})"
+    tops = "/nix/var/nix/gcroots/channel-derivations"
+    wanted = f"{' '.join(paths)} $(readlink {tops}/*)"
+    export = f"nix-store --export $(nix-store --query --requisites {wanted})"
     with (
         in_store(image, STATE / "nix", export) as source,
         in_store(image, own, "nix-store --import", stdin=source.stdout) as target,
@@ -89,6 +91,10 @@ def _filled(image, *paths):
     roots = "/nix/var/nix/gcroots/warm"
     links = "; ".join(f"ln -s {path} {roots}/" for path in paths)
     ask(image, own, f"mkdir -p {roots}; {links}")
+    # as set-up leaves a store
+    for part in ("var/nix/gcroots/channel-derivations", "var/sandstream/trusted"):
+        argv = ["cp", "--archive", "--parents", part, own]
+        subprocess.run(argv, check=True, cwd=STATE / "nix")
     return own
 
 
@@ -113,7 +119,7 @@ def free_port(address):
 async def public_key(stack):
     """The builder makes it at its first start, shown beside what it signs."""
     for _ in range(400):
-        if (shown := stack.cache / "keys" / "test.pub").exists():
+        if (shown := stack.cache / "keys" / "test-2.pub").exists():
             return shown.read_text()
         await asyncio.sleep(0.05)
     raise AssertionError("no key")

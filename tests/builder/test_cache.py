@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
+from pathlib import Path
 
 import pytest
 
-from streams.hoststore import Realised, realise
-from tests.builder.conftest import running, stack_of
-from tests.builder.hosts import Host, keeper, published, requests, socket_of
+from sandstream.containers import ContainerDiedError
+from streams.hoststore import InUse, Realised, realise
+from tests.builder.conftest import PYTHON, running, stack_of
+from tests.builder.hosts import UID, Host, keeper, published, requests, socket_of
 from tests.builder.test_shells import derivation, shell
 from tests.builder.test_trust import inside
 from tests.sandbox import harness
@@ -102,9 +105,47 @@ async def test_the_storekeeper_takes_nothing_but_store_paths(first, second):
                 await realise(socket_of(second), [words])
 
 
+async def test_a_storekeeper_drops_what_an_older_version_left_and_fetches_it_anew(
+    first, second, images
+):
+    """In an older store a build may have rewritten any path: here one has rewritten Python's."""
+    second.fill(images["built"])
+    python = next(path for path in images["built"] if "-python3-" in path)
+    (second.folder / "nix/var/sandstream/trusted/version").unlink()
+    program = second.store / Path(python).name / "bin/python3"
+    program = program.parent / program.readlink() if program.is_symlink() else program
+    program.chmod(0o755)
+    program.write_text("#!/bin/sh\necho EVIL\n")
+    record = second.folder / "nix/var/sandstream/environments/0.json"
+    record.parent.mkdir(exist_ok=True)
+    record.write_text("{}")
+    os.chown(record.parent, UID, UID)
+    built = await first.builder.build(PYTHON % "")
+    async with keeper(first, second):
+        assert second.valid() == set()
+        assert [path.name for path in second.store.iterdir()] == [".links"]  # Nix's own
+        assert not record.exists()
+        answer = await realise(socket_of(second), [built.environment.path], wait_seconds=30)
+        assert answer.missing == ()
+        theirs = first.host.store / program.relative_to(second.store)
+        assert program.read_bytes() == theirs.read_bytes()
+        kept = second.valid()
+    async with keeper(first, second):  # stamped now: the next start keeps it
+        assert second.valid() == kept
+
+
+async def test_a_storekeeper_does_not_drop_a_store_that_is_used(first, second):
+    used = InUse(second.folder / "nix")
+    used.make()
+    async with used.used():
+        with pytest.raises(ContainerDiedError, match="has to be dropped, but workers use it"):
+            async with keeper(first, second):
+                pytest.fail("it took the store from under its users")
+
+
 async def test_the_signing_key_is_its_owners_alone(first):
     builder = first.builder
-    key = first.stack.own / "cache-key.secret"
+    key = first.stack.own / "cache-key-2.secret"
     assert key.stat().st_mode & 0o777 == 0o400
     await builder.submit(shell(derivation("sleep 20")))
     for _ in range(200):

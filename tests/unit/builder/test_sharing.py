@@ -228,21 +228,39 @@ async def test_the_note_of_what_was_collected_goes_at_the_next_start(tmp_path, c
 async def test_a_key_is_shown_whole_or_not_at_all(tmp_path):
     publisher = Publisher("n", tmp_path, f"file://{tmp_path}/cache", Shared(tmp_path))
     publisher.secret.write_text("secret")
-    publisher.public.write_text("n-1:public")
-    shown = tmp_path / "cache/keys/n.pub"
+    publisher.public.write_text("n-2:public")
+    shown = tmp_path / "cache/keys/n-2.pub"
     shown.parent.mkdir(parents=True)
-    shown.write_text("n-1:before")
+    shown.write_text("n-2:before")
     with shown.open() as reader:
         await publisher.prepare()
-        assert reader.read() == "n-1:before"  # nothing was cut from under who reads it just now
-    assert shown.read_text() == "n-1:public"
-    assert [file.name for file in shown.parent.iterdir()] == ["n.pub"]
+        assert reader.read() == "n-2:before"  # nothing was cut from under who reads it just now
+    assert shown.read_text() == "n-2:public"
+    assert [file.name for file in shown.parent.iterdir()] == ["n-2.pub"]
+
+
+async def test_the_key_of_an_older_version_is_dropped_and_shown_no_more(tmp_path, monkeypatch):
+    async def made(argv):
+        name, secret, public = argv[2:]
+        Path(secret).write_text("secret")
+        Path(public).write_text(f"{name}:public")
+
+    monkeypatch.setattr(nixstore, "run", made)
+    shown = tmp_path / "cache/keys/n.pub"
+    shown.parent.mkdir(parents=True)
+    older = [shown, *(tmp_path / f"cache-key.{suffix}" for suffix in ("secret", "public", "new"))]
+    for file in older:
+        file.write_text("n-1:older")
+    publisher = Publisher("n", tmp_path, f"file://{tmp_path}/cache", Shared(tmp_path))
+    assert await publisher.prepare() == "n-2:public"
+    assert [file for file in older if file.exists()] == []
+    assert (shown.parent / "n-2.pub").read_text() == "n-2:public"
 
 
 async def test_a_key_that_is_there_stays(tmp_path):
     publisher = Publisher("n", tmp_path, f"file://{tmp_path}/cache", Shared(tmp_path))
     publisher.secret.write_text("secret")
-    publisher.public.write_text("n-1:public")
-    assert await publisher.prepare() == "n-1:public"
+    publisher.public.write_text("n-2:public")
+    assert await publisher.prepare() == "n-2:public"
     assert publisher.secret.read_text() == "secret"
-    assert (tmp_path / "cache/keys/n.pub").read_text() == "n-1:public"
+    assert (tmp_path / "cache/keys/n-2.pub").read_text() == "n-2:public"

@@ -10,7 +10,7 @@ import pytest
 
 from deploy import debian, engine, say, venv
 from deploy.say import SetupFailedError, run, tail
-from nix import pin
+from nix import docker, pin
 from nix.images import ImageTags
 from sandstream.serve import curl
 from sandstream.services import NotSetUpError, SetUp, caches, environment, own_to, set_up
@@ -51,6 +51,23 @@ def test_two_states_on_one_host_have_workers_and_uids_of_their_own(tmp_path):
 
 def test_a_state_that_was_not_set_up_says_what_to_run(tmp_path):
     with pytest.raises(NotSetUpError, match="make setup"):
+        set_up(State(tmp_path))
+
+
+@pytest.mark.parametrize("version", [None, "1\n", "2\n"])
+def test_a_store_of_an_older_version_is_not_started_with(tmp_path, monkeypatch, version):
+    monkeypatch.setattr(docker, "exists", lambda *_: True)
+    (tmp_path / "channel").mkdir()
+    (tmp_path / "channel/default.nix").touch()
+    (tmp_path / "nix/store").mkdir(parents=True)
+    trusted = tmp_path / "nix/var/sandstream/trusted"
+    trusted.mkdir(parents=True)
+    if version is not None:
+        (trusted / "version").write_text(version)
+    if version == "2\n":
+        assert set_up(State(tmp_path)).channel_revision
+        return
+    with pytest.raises(NotSetUpError, match=r"older version.*run `make setup`"):
         set_up(State(tmp_path))
 
 
