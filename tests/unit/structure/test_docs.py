@@ -69,3 +69,14 @@ def test_every_metric_is_in_the_table():
     names = re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)
     assert len(names) > 3
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_every_test_that_the_threat_model_names_is_there():
+    page = (ROOT / "docs" / "threat-model.md").read_text()
+    paths = set(re.findall(r"`((?:tests|init|builder|api|streams|worker|deploy)/[\w./]*)`", page))
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    names = set(re.findall(r"`(test_\w+)`", page))
+    suite = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    assert names
+    assert [name for name in names if f"def {name}(" not in suite] == []
