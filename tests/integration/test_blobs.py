@@ -219,7 +219,7 @@ async def test_blob_without_its_chunks_is_missing(nats):
 
 
 async def test_no_service_makes_a_consumer_of_blobs_or_removes_any(nats):
-    calls = ("CONSUMER.CREATE", "STREAM.PURGE", "STREAM.MSG.DELETE", "STREAM.UPDATE")
+    calls = ("CONSUMER.CREATE", "STREAM.MSG.DELETE", "STREAM.UPDATE", "STREAM.PURGE")
     for user in ("api", "builder", "worker", "auditor"):
         async with nats.connect(user) as client:
             asked = (
@@ -227,6 +227,10 @@ async def test_no_service_makes_a_consumer_of_blobs_or_removes_any(nats):
             )
             answers = await asyncio.gather(*asked, return_exceptions=True)
             assert [type(answer) for answer in answers] == [NatsTimeoutError] * len(calls)
+    async with nats.connect("admin") as client:  # the control: who has the right is answered
+        for call in calls:
+            answer = await client.request(f"$JS.API.{call}.{STREAM}", b"{}", timeout=10)
+            assert b'"type":"io.nats.jetstream.api.v1.' in answer.data, answer.data
 
 
 async def test_set_up_bounds_the_object_store_and_takes_the_bound_back(nats):

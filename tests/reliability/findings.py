@@ -90,16 +90,30 @@ async def of_read_model(client, log: EventLog, seconds: float = 20.0) -> list[st
     return wrong
 
 
-def of_host(state: State, ids: Iterable[str] = ()) -> list[str]:
+#: Where an engine makes a container's cgroup: version 1; version 2; the same by systemd.
+GROUPS = ("*/docker/{}", "docker/{}", "system.slice/docker-{}.scope")
+
+
+def of_host(
+    state: State,
+    ids: Iterable[str] = (),
+    *,
+    groups: Path = Path("/sys/fs/cgroup"),
+    table: Path = Path("/proc/self/mounts"),
+) -> list[str]:
     """What the stopped stack has left on this machine. `ids`: Docker's, of its containers."""
-    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-    groups = Path("/sys/fs/cgroup")
+    mounts = [line.split()[1] for line in table.read_text().splitlines()]
     return [
         *(f"container {name}" for name in containers(state)),
         *(f"mount {mount}" for mount in mounts if mount.startswith(str(state.folder))),
         *(f"scratch {path}" for path in state.folder.glob("worker/*/scratch/*")),
         *(f"job {path}" for path in (state.folder / "run" / "builder" / "jobs").glob("*")),
-        *(f"cgroup {path}" for id_ in ids for path in groups.glob(f"*/docker/{id_}")),
+        *(
+            f"cgroup {path}"
+            for id_ in ids
+            for where in GROUPS
+            for path in groups.glob(where.format(id_))
+        ),
         *(f"noted process {path.name}" for path in state.running.glob("*")),
     ]
 

@@ -121,6 +121,13 @@ class Worker:
         ]
 
 
+def cgroups_of(id_: str) -> list[Path]:
+    """The cgroups of a container, as any version of them and any driver has it."""
+    root = Path("/sys/fs/cgroup")
+    places = (f"*/docker/{id_}", f"docker/{id_}", f"system.slice/docker-{id_}.scope")
+    return [path for place in places for path in root.glob(place)]
+
+
 def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from init.outcome import Outcome
 from tests.killing import kill
-from tests.worker.conftest import case, until
+from tests.worker.conftest import case, cgroups_of, until
 
 pytestmark = pytest.mark.integration
 
@@ -259,13 +258,14 @@ async def test_worker_that_was_killed_cleans_up_at_its_next_start_and_nothing_of
         worker.process.kill()
         await asyncio.to_thread(worker.process.wait)
         assert len(worker.remains()) == 4
+        assert all(cgroups_of(id_) for id_ in old)
         worker.log.write_text("")
         await worker.start()
         await until(lambda: len(worker.containers()) == 2)
         assert not old & {container["Id"] for container in worker.containers()}
         assert "removed 2 containers of an earlier life" in worker.words()
         for id_ in old:
-            assert not list(Path("/sys/fs/cgroup").glob(f"*/docker/{id_}"))
+            assert cgroups_of(id_) == []
         # The other one's, on the same host, are as they were.
         assert {container["Id"] for container in other.containers()} == others
         assert set((other.folder / "scratch").iterdir()) == folders

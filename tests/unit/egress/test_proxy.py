@@ -16,12 +16,16 @@ from egress.proxy import Proxy, serving
 
 @asynccontextmanager
 async def listener(words=b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello"):
-    """Answers each request with these words; gives its port and what it was asked."""
+    """Answers each request with these words; gives its port and what it was asked.
+
+    A connection counts from its first moment, as b"", though it may never ask anything.
+    """
     asked: list[bytes] = []
 
     async def answer(reader, writer):
+        asked.append(b"")
         try:
-            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            asked[-1] = await reader.readuntil(b"\r\n\r\n")
             writer.write(words)
             await writer.drain()
         except asyncio.IncompleteReadError:
@@ -109,9 +113,14 @@ async def test_a_name_that_is_inside_is_refused_and_one_that_the_list_puts_there
         with pytest.raises(Exception, match="no address of the public internet"):
             await anything._connected("127.0.0.1", port)
         pinned = Proxy(rules.parse(f"a.example:{port}:127.0.0.1"), "job", inside)
+        assert asked == []
         _, writer = await pinned._connected("a.example", port)
         writer.close()
-        assert asked == []
+        await writer.wait_closed()
+        async with asyncio.timeout(10):
+            while not asked:  # the control: who is let through is seen, though it asks nothing
+                await asyncio.sleep(0.01)
+        assert asked == [b""]
 
 
 @pytest.mark.parametrize(
