@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from builder.written import Written, builds
-from init import cgroups, nix, stoppable
+from init import cgroups, disk, nix, stoppable
 from init.frames import Delegated, DependenciesDone
 from init.jail import Jail
 from init.limits import GIB, StageLimits
@@ -91,13 +91,13 @@ def cpu_beside(daemon: Daemon) -> float:
     return cgroups.cpu_seconds(daemon.delegated.version, text)
 
 
-def limit_files(cgroup_procs: Path, most: int, limited: set[int]) -> None:
+def limit_files(group: Path, most: int, limited: set[int]) -> None:
     """Give builds the limit of files' sizes that their daemon can't have; what they start has it.
 
     The daemon writes the store's database, which is larger than many a limit. `limited` holds
     whom it was given before.
     """
-    known = {int(pid) for pid in cgroup_procs.read_text().split()}
+    known = set(disk.pids_of(str(group)))
     limited &= known
     if limited == known:
         return
@@ -116,12 +116,12 @@ def _lower(own: int, most: int) -> int:
 
 def main() -> None:
     daemon = told(sys.argv[1])
-    procs = Path(daemon.cgroups, daemon.delegated.folders["pids"], daemon.name, "cgroup.procs")
+    group = Path(daemon.cgroups, daemon.delegated.folders["pids"], daemon.name)
     limited: set[int] = set()
 
     def spent() -> bool:
         if daemon.file_size_bytes < daemon.limits.file_size_bytes:
-            limit_files(procs, daemon.file_size_bytes, limited)
+            limit_files(group, daemon.file_size_bytes, limited)
         beside = cpu_beside(daemon) if daemon.beside else 0.0
         return beside > 0 and beside + cpu_beside(own) >= daemon.limits.cpu_seconds
 
@@ -134,7 +134,7 @@ def main() -> None:
         stop_fd=0,
         stop_when=spent,
         cgroups=daemon.cgroups,
-        used=Written(daemon.scratch, daemon.store, str(procs), daemon.limits.disk_bytes),
+        used=Written(daemon.scratch, daemon.store, str(group), daemon.limits.disk_bytes),
     )
     sys.stdout.buffer.write(encode(DependenciesDone(report)))
 

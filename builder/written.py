@@ -58,13 +58,13 @@ def stored(io: str) -> int:
 class Written:
     """Measures one job again and again; remembers what builds that are over have left.
 
-    `scratch` and `store` are folders, `procs` is the job's cgroup.procs, `limit` in bytes.
+    `scratch` and `store` are folders, `group` is the job's cgroup, `limit` in bytes.
     """
 
-    def __init__(self, scratch: str, store: str, procs: str, limit: int) -> None:
+    def __init__(self, scratch: str, store: str, group: str, limit: int) -> None:
         self._scratch = scratch
         self._store = store
-        self._procs = procs
+        self._group = group
         self._limit = limit
         self._devices = {Path(folder).stat().st_dev for folder in (scratch, store)}
         self._built: dict[str, int] = {}
@@ -72,7 +72,7 @@ class Written:
 
     def __call__(self, ended: Callable[[], bool]) -> int:
         """Bytes. Raises TooMuchError and UnreadableError."""
-        pids = disk.pids_of(self._procs)
+        pids = disk.pids_of(self._group)
         found = builds(pids)
         store = f"{self._store}/store"
         seen = set().union(*found.values())
@@ -88,7 +88,7 @@ class Written:
             # what an evaluation copies into the store is written by the daemon
             + max(sum(self._stored.values()) - DATABASE_BYTES, 0)
             + disk.size_of(self._scratch, self._limit, ended)
-            + disk.size_of_nameless(self._procs, self._devices, ended)
+            + disk.size_of_nameless(self._group, self._devices, ended)
         )
 
 

@@ -3,6 +3,11 @@
 Seen from inside the container, where the host's cgroup tree is bound and only the folders that
 were delegated can be written to. Version 1 and version 2 differ in names alone, and those are
 the two tables here.
+
+A stage has two groups, one in the other. The outer one has the limits and the figures, the inner
+one the processes. nsjail makes the inner one the root of the jail's cgroup namespace. A cgroup file
+system that is mounted in the jail, by whatever hole, begins there: its files belong to the jail's
+uid, but none of them lifts a limit.
 """
 
 # the import of pathlib takes longer than all that init does before Ready
@@ -27,6 +32,7 @@ OVERHEAD_PROCESSES: Final = 2
 #: A group is out of memory when the next charge does not fit, and this is a huge page.
 _LARGEST_CHARGE_BYTES: Final = 2 * 1024 * 1024
 _EMPTY_WITHIN_SECONDS: Final = 10.0
+_INNER: Final = "inner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class _Names:
     peak: str
     oom: str
     cache: str  # in memory.stat: file pages, those of a tmpfs included
+    shmem: str  # in memory.stat: those of a tmpfs alone
     cpu: str
     cpu_user: tuple[str, str]  # (file, field)
     cpu_system: tuple[str, str]
@@ -70,7 +77,8 @@ _NAMES: Final = {
         swap="memory.memsw.limit_in_bytes",  # memory and swap together
         peak="memory.max_usage_in_bytes",
         oom="memory.oom_control",
-        cache="cache",
+        cache="total_cache",  # with the groups below, as version 2 always counts
+        shmem="total_shmem",
         cpu="cpuacct.usage",
         cpu_user=("cpuacct.usage_user", ""),
         cpu_system=("cpuacct.usage_sys", ""),
@@ -82,6 +90,7 @@ _NAMES: Final = {
         peak="memory.peak",
         oom="memory.events",
         cache="file",
+        shmem="shmem",
         cpu="cpu.stat",
         cpu_user=("cpu.stat", "user_usec"),
         cpu_system=("cpu.stat", "system_usec"),
@@ -112,6 +121,27 @@ def cpu_seconds(version: int, text: str) -> float:
     return int(text) / 1e9 if version == 1 else field(text, "usage_usec") / 1e6
 
 
+def tree(group: str) -> list[str]:
+    """The folders of a group and of all groups below it, parents first; none that is gone."""
+    found = [group]
+    for folder in found:
+        try:
+            with os.scandir(folder) as entries:
+                found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def members(group: str) -> list[int]:
+    """Members of a group and of all below it, as they are called here; 0 is who has no name."""
+    pids: list[int] = []
+    for folder in tree(group):
+        with suppress(FileNotFoundError), open(f"{folder}/cgroup.procs", encoding="ascii") as file:
+            pids += map(int, file.read().split())
+    return pids
+
+
 class StageCgroup:
     """A group for one stage; leaving the context kills what is left in it and removes it."""
 
@@ -130,6 +160,7 @@ class StageCgroup:
     def __enter__(self) -> Self:
         for folder in self._every():
             os.mkdir(folder)
+            os.mkdir(f"{folder}/{_INNER}")
         self._write("memory", self._names.memory, self._memory_bytes)
         if self._version == 2:  # noqa: PLR2004
             self._write("memory", "memory.oom.group", 1)
@@ -146,20 +177,21 @@ class StageCgroup:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
-        for folder in self._every():
-            os.rmdir(folder)
+        for outer in self._every():
+            for folder in reversed(tree(outer)):
+                os.rmdir(folder)
 
     def attach(self) -> None:
         """Bring the calling process in; for a fresh child, before it executes anything."""
         for folder in self._every():
-            with open(f"{folder}/{self._names.attach}", "w", encoding="ascii") as file:
+            with open(f"{folder}/{_INNER}/{self._names.attach}", "w", encoding="ascii") as file:
                 file.write("0")
 
     def cpu_seconds(self) -> float:
         return cpu_seconds(self._version, self._read("cpuacct", self._names.cpu))
 
     def oom_kills(self) -> int:
-        return field(self._read("memory", self._names.oom), "oom_kill")
+        return self._sum("memory", self._names.oom, "oom_kill")
 
     def figures(self) -> Figures:
         try:
@@ -177,7 +209,7 @@ class StageCgroup:
             cpu_seconds=total,
             memory_peak_bytes=max(peak - self._cached_bytes(), 0),
             oom_kills=self.oom_kills(),
-            refused_forks=field(self._read("pids", "pids.events"), "max"),
+            refused_forks=self._sum("pids", "pids.events", "max"),
             cpu_user_seconds=user,
             cpu_system_seconds=system,
             # version 2 counts who met this very limit; version 1's failcnt stays 0 in an OOM
@@ -188,7 +220,7 @@ class StageCgroup:
     def _cached_bytes(self) -> int:
         """Pages of files on a disk that are charged here now; a tmpfs' files are memory."""
         text = self._read("memory", "memory.stat")
-        return max(field(text, self._names.cache) - field(text, "shmem"), 0)
+        return max(field(text, self._names.cache) - field(text, self._names.shmem), 0)
 
     def kill(self) -> None:
         """End every member, and return when none is left.
@@ -197,9 +229,9 @@ class StageCgroup:
         them at once, however fast they fork.
         """
         deadline = time.monotonic() + _EMPTY_WITHIN_SECONDS
-        while pids := self._read("pids", "cgroup.procs").split():
+        while pids := members(self._folders["pids"]):
             # Who is in no pid namespace of ours reads as 0, and a signal to that is one to us.
-            for pid in filter(None, map(int, pids)):
+            for pid in filter(None, pids):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             if time.monotonic() > deadline:
@@ -212,6 +244,17 @@ class StageCgroup:
     def _read(self, controller: str, name: str) -> str:
         with open(f"{self._folders[controller]}/{name}", encoding="ascii") as file:
             return file.read()
+
+    def _sum(self, controller: str, name: str, key: str) -> int:
+        """A field summed over all groups of the stage.
+
+        The kernel counts some events where the limit is, and others where their process is.
+        """
+        total = 0
+        for folder in tree(self._folders[controller]):
+            with suppress(FileNotFoundError), open(f"{folder}/{name}", encoding="ascii") as file:
+                total += field(file.read(), key)
+        return total
 
     def _number(self, controller: str, name: str, key: str) -> int:
         """A file's only number, or that of one field; 0 where this kernel has no such file."""

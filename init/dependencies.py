@@ -117,13 +117,13 @@ def _build(box: Box, limits: StageLimits) -> Report:
 def _measured(box: Box, limit: int) -> stoppable.Used:
     """What Nix and its builds have written, files included that have no name any more."""
     written = [f"{box.scratch}/{name}" for name in (_UPPER, _BUILDS)]
-    procs = f"{box.cgroups}/{box.delegated.folders['pids']}/{_NAME}/cgroup.procs"
+    group = f"{box.cgroups}/{box.delegated.folders['pids']}/{_NAME}"
     # a file that was opened through the overlay says that it lies there
     devices = {os.stat(folder).st_dev for folder in (*written, nix.STORE)}
 
     def used(ended: Callable[[], bool]) -> int:
         named = sum(disk.size_of(folder, limit, ended) for folder in written)
-        return named + disk.size_of_nameless(procs, devices, ended)
+        return named + disk.size_of_nameless(group, devices, ended)
 
     return used
 

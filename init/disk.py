@@ -4,7 +4,7 @@ Who writes the tree would rather not be counted, and goes on meanwhile.
 """
 
 # the import of pathlib takes longer than all that init does before Ready
-# ruff: noqa: PTH116, PTH123, PTH208
+# ruff: noqa: PTH116, PTH208
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from init import folders
+from init import cgroups, folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -56,14 +56,14 @@ def size_of(folder: str, limit: int, ended: Callable[[], bool] = lambda: False) 
 
 
 def size_of_nameless(
-    cgroup_procs: str, devices: Collection[int], ended: Callable[[], bool] = lambda: False
+    group: str, devices: Collection[int], ended: Callable[[], bool] = lambda: False
 ) -> int:
     """Bytes of files on these devices that were unlinked and that a process still has open.
 
-    Of all processes and threads of a cgroup, as far as they let us see.
+    Of all processes and threads of a cgroup and of those below it, as far as they let us see.
     """
     found: dict[tuple[int, int], int] = {}
-    for path in _descriptors(cgroup_procs):
+    for path in _descriptors(group):
         if ended():
             break
         try:
@@ -75,19 +75,21 @@ def size_of_nameless(
     return sum(found.values())
 
 
-def _descriptors(cgroup_procs: str) -> Iterator[str]:
-    for pid in pids_of(cgroup_procs):
+def _descriptors(group: str) -> Iterator[str]:
+    for pid in pids_of(group):
         for thread in _listed(f"/proc/{pid}/task"):  # each may have a table of its own
             table = f"/proc/{pid}/task/{thread}/fd"
             yield from (f"{table}/{fd}" for fd in _listed(table))
 
 
-def pids_of(cgroup_procs: str) -> list[int]:
-    """Members of a cgroup that are in our pid namespace; none of one that is gone."""
+def pids_of(group: str) -> list[int]:
+    """Members of a cgroup and of those below it that are in our pid namespace.
+
+    None of one that is gone.
+    """
     try:
-        with open(cgroup_procs, encoding="ascii") as file:
-            return [pid for pid in map(int, file.read().split()) if pid]
-    except OSError:
+        return [pid for pid in cgroups.members(group) if pid]
+    except OSError:  # removed while it was read
         return []
 
 

@@ -18,23 +18,36 @@ REAPER: Final = "/usr/bin/tini-static"
 #: Who a program is inside every jail. Outside it is the container's own, otherwise unused, uid.
 JAIL_UID: Final = 1000
 
-#: Kafel policy that takes back what the container's seccomp profile had to allow for nsjail and
-#: Nix (see init/seccomp.py), loaded by nsjail just before exec. ENOSYS, where a C library
-#: falls back to an older call on it; EPERM, where the answer is no. Kafel says umount for umount2.
-STAGE_POLICY: Final = """
+#: Harmless as it is, and ENOSYS where a C library falls back to an older call on it.
+_FOR_ALL: Final = """\
 ERRNO(0) { sync, syncfs }
-ERRNO(38) { clone3, io_uring_setup, io_uring_enter, io_uring_register }
-ERRNO(1) {
-  clone(flags) { (flags & 0x7E020000) != 0 },
-  unshare, setns, mount, umount, pivot_root, chroot,
+ERRNO(38) { clone3, io_uring_setup, io_uring_enter, io_uring_register }"""
+#: No program in any jail needs these. The container's own profile refuses most of them already.
+_NEVER: Final = """\
+  setns,
   ptrace, process_vm_readv, process_vm_writev, kcmp,
   bpf, userfaultfd, perf_event_open,
   keyctl, add_key, request_key,
-  sethostname, setdomainname,
   fsopen, fsmount, fsconfig, fspick, move_mount, open_tree, mount_setattr
 }
-DEFAULT ALLOW
-""".strip()
+DEFAULT ALLOW"""
+#: Kafel policy that takes back what the container's seccomp profile had to allow for nsjail and
+#: Nix (see init/seccomp.py), loaded by nsjail just before exec. Kafel says umount for umount2.
+STAGE_POLICY: Final = f"""\
+{_FOR_ALL}
+ERRNO(1) {{
+  clone(flags) {{ (flags & 0x7E020000) != 0 }},
+  unshare, mount, umount, pivot_root, chroot,
+  sethostname, setdomainname,
+{_NEVER}"""
+#: The same for a jail in which Nix makes a sandbox for each build. Nix needs every namespace but
+#: that of cgroups: who has one can mount a cgroup file system, and make groups in it.
+NIX_POLICY: Final = f"""\
+{_FOR_ALL}
+ERRNO(1) {{
+  clone(flags) {{ (flags & 0x02000000) != 0 }},
+  unshare(flags) {{ flags != 0x00020000 }},
+{_NEVER}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +80,7 @@ class Jail:
     """Everything that one jail is. Mounts are made in the order given: parents come first.
 
     `outer_uid` is the uid, in the caller's user namespace, that `uid` stands for: an unprivileged
-    user namespace maps only its creator. `policy` None leaves the container's profile alone: only
-    Nix, which sandboxes builds of its own, gets that.
+    user namespace maps only its creator. `policy` None leaves the container's profile alone.
     """
 
     command: tuple[str, ...]

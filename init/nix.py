@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from init import relay
-from init.jail import DEVICES, REAPER, Bind, Jail, Mount, Symlink
+from init.jail import DEVICES, NIX_POLICY, REAPER, Bind, Jail, Mount, Symlink
 from init.process import LOG_FD, STARTED_FD
 
 STORE: Final = "/nix/store"
@@ -196,7 +196,7 @@ def daemon_jail(
             ("NIX_DAEMON_SOCKET_PATH", f"{folder}/socket"),
             ("NIX_CONFIG", "\n".join(config)),
         ),
-        policy=None,  # Nix makes namespaces for each build
+        policy=NIX_POLICY,
         network=network,
         proc_writable=True,
         pass_fds=(STARTED_FD,),
@@ -270,7 +270,7 @@ def container_jail(
             ("NIX_PATH", f"nixpkgs={CHANNEL}"),
             ("NIX_CONFIG", f"build-dir = {BUILD_DIR}\n{config}".rstrip()),
         ),
-        policy=None,  # Nix makes namespaces for each build
+        policy=NIX_POLICY,
         proc_writable=True,
         pass_fds=(STARTED_FD,),
         log_fd=LOG_FD,

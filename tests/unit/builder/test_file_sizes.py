@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 from builder import daemon, nixstore
 from tests.unit.init.trees import deep
@@ -36,7 +35,7 @@ def test_a_build_is_limited_once_and_the_daemon_is_not(tmp_path, monkeypatch):
             monkeypatch.setattr(daemon, "builds", lambda _: {build.pid: "x.drv.chroot"})
             limited = {4_000_000}  # one that has ended
             before = resource.prlimit(other.pid, resource.RLIMIT_FSIZE)
-            daemon.limit_files(procs, 1234, limited)
+            daemon.limit_files(tmp_path, 1234, limited)
             assert resource.prlimit(build.pid, resource.RLIMIT_FSIZE) == (1234, 1234)
             assert resource.prlimit(other.pid, resource.RLIMIT_FSIZE) == before
             assert limited == {build.pid}
@@ -51,7 +50,7 @@ def test_build_that_has_just_ended_is_no_fault(tmp_path, monkeypatch):
     procs.write_text(f"{gone}\n")
     monkeypatch.setattr(daemon, "builds", lambda _: {gone: "x"})
     limited: set[int] = set()
-    daemon.limit_files(Path(procs), 1, limited)
+    daemon.limit_files(tmp_path, 1, limited)
     assert limited == set()
 
 
@@ -66,7 +65,7 @@ def test_what_a_build_has_lowered_itself_is_not_raised(tmp_path, monkeypatch):
             procs.write_text(f"{build.pid}\n")
             monkeypatch.setattr(daemon, "builds", lambda _: {build.pid: "x.drv.chroot"})
             limited: set[int] = set()
-            daemon.limit_files(procs, 7, limited)
+            daemon.limit_files(tmp_path, 7, limited)
             assert resource.prlimit(build.pid, resource.RLIMIT_FSIZE) == (5, 7)
             assert limited == {build.pid}
         finally:
@@ -85,5 +84,5 @@ def test_build_that_lowers_its_own_just_now_is_looked_at_again(tmp_path, monkeyp
 
     monkeypatch.setattr(daemon.resource, "prlimit", prlimit)
     limited: set[int] = set()
-    daemon.limit_files(procs, 7, limited)
+    daemon.limit_files(tmp_path, 7, limited)
     assert limited == set()

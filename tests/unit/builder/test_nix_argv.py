@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from init import nix
-from init.jail import STAGE_POLICY, argv
+from init.jail import NIX_POLICY, STAGE_POLICY, argv
 
 SYSTEM = [
     "--bindmount_ro", "/usr:/usr",
@@ -103,6 +103,7 @@ def test_the_daemons_jail():
         "--env", "NIX_REMOTE=local",
         "--env", "NIX_DAEMON_SOCKET_PATH=/run/j/socket",
         "--env", "NIX_CONFIG=trusted-users =\nallowed-users = *\nbuild-dir = /build",
+        "--seccomp_string", NIX_POLICY,
         *told("exec nix-daemon"),
     ]  # fmt: skip
 
@@ -143,5 +144,6 @@ def test_the_jail_of_an_uncached_build():
         "--env", "NIX_REMOTE=local",
         "--env", "NIX_PATH=nixpkgs=/channel",
         "--env", "NIX_CONFIG=build-dir = /build",
+        "--seccomp_string", NIX_POLICY,
         *told(nix.script()),
     ]  # fmt: skip

@@ -55,13 +55,13 @@ def test_bytes_that_were_truncated_away_again_are_not_stored():
 
 @pytest.fixture
 def job(tmp_path):
-    for name in ("scratch", "nix", "nix/store"):
+    for name in ("scratch", "nix", "nix/store", "group"):
         (tmp_path / name).mkdir()
-    (tmp_path / "procs").write_text("")
+    (tmp_path / "group/cgroup.procs").write_text("")
 
     def used(limit=100 * MIB):
         folders = (str(tmp_path / "scratch"), str(tmp_path / "nix"))
-        return Written(*folders, str(tmp_path / "procs"), limit)
+        return Written(*folders, str(tmp_path / "group"), limit)
 
     return used
 
@@ -73,7 +73,7 @@ def never():
 def test_what_a_daemon_writes_for_the_database_counts_for_nobody(job, monkeypatch):
     used = job()
     idle = used(never)
-    monkeypatch.setattr(written.disk, "pids_of", lambda _procs: [1, 2])
+    monkeypatch.setattr(written.disk, "pids_of", lambda _group: [1, 2])
     monkeypatch.setattr(written, "builds", lambda _pids: {})
     for each, more in ((DATABASE_BYTES // 2, 0), (DATABASE_BYTES, DATABASE_BYTES)):
         monkeypatch.setattr(written, "_stored_by", lambda _pid, each=each: each)
@@ -120,7 +120,7 @@ def test_what_the_daemon_itself_stores_counts(job, tmp_path, monkeypatch):
     used = job()
     with subprocess.Popen(argv, cwd=tmp_path / "nix", **pipes) as daemon:
         assert daemon.stdout.readline() == b"written\n"
-        (tmp_path / "procs").write_text(f"{daemon.pid}\n")
+        (tmp_path / "group/cgroup.procs").write_text(f"{daemon.pid}\n")
         assert 3 * MIB <= used(never) < 4 * MIB
         daemon.stdin.close()
     assert 3 * MIB <= used(never) < 4 * MIB

@@ -59,16 +59,19 @@ def test_cpu_seconds_of_both_versions():
 def stage_files(monkeypatch):
     """mkdir of a cgroup brings its files; rmdir takes them."""
     content = {}
-    real_mkdir = os.mkdir
+    real_mkdir, real_rmdir = os.mkdir, os.rmdir
 
     def mkdir(path, *args):
         real_mkdir(path, *args)
-        for name, text in content.items():
+        # the outer group has no controllers to give
+        inner = Path(path).name == "inner"
+        for name, text in ({"cgroup.procs": ""} if inner else content).items():
             Path(path, name).write_text(text)
 
     def rmdir(path):
         for file in Path(path).iterdir():
             file.unlink()
+        real_rmdir(path)
 
     monkeypatch.setattr(os, "mkdir", mkdir)
     monkeypatch.setattr(os, "rmdir", rmdir)
@@ -92,13 +95,40 @@ def test_version_2_group_is_limited_read_and_removed(tmp_path, stage_files):
             "memory.max": "1000", "memory.swap.max": "0", "memory.oom.group": "1", "pids.max": "7",
         }  # fmt: skip
         group.attach()
-        assert (folder / "cgroup.procs").read_text() == "0"
-        (folder / "cgroup.procs").write_text("")
+        # the group with the limits has no process, and that with the processes no limit
+        assert (folder / "cgroup.procs").read_text() == ""
+        assert (folder / "inner/cgroup.procs").read_text() == "0"
+        (folder / "inner/cgroup.procs").write_text("")
         figures = group.figures()
     assert (figures.cpu_seconds, figures.memory_peak_bytes) == (2.5, 4096)
     assert (figures.cpu_user_seconds, figures.cpu_system_seconds) == (2.0, 0.5)
     assert (figures.oom_kills, figures.oom_at_limit, figures.refused_forks) == (2, True, 4)
-    assert list(folder.iterdir()) == []
+    assert not folder.exists()
+
+
+def test_version_1_sums_what_it_counts_in_the_group_of_the_process(tmp_path, stage_files):
+    stage_files |= {
+        "memory.max_usage_in_bytes": "9096\n", "memory.oom_control": "oom_kill 0\n",
+        "memory.stat": "cache 1\nshmem 1\ntotal_cache 6000\ntotal_shmem 1000\n",
+        "pids.events": "max 0\n", "cpuacct.usage": "1\n", "cgroup.procs": "",
+        "memory.memsw.limit_in_bytes": "",
+    }  # fmt: skip
+    folders = {name: f"{name}/jail" for name in ("memory", "pids", "cpuacct")}
+    for folder in folders.values():
+        (tmp_path / folder).mkdir(parents=True)
+    delegated = Delegated(1, folders)
+    group = StageCgroup(delegated, "run-0", memory_bytes=1000, processes=5, mount=str(tmp_path))
+    with group:
+        (tmp_path / "memory/jail/run-0/inner/memory.oom_control").write_text("oom_kill 1\n")
+        (tmp_path / "pids/jail/run-0/inner/pids.events").write_text("max 2\n")
+        below = tmp_path / "pids/jail/run-0/inner/of-a-build"
+        below.mkdir()
+        (below / "pids.events").write_text("max 3\n")
+        figures = group.figures()
+        assert group.oom_kills() == 1
+    assert (figures.oom_kills, figures.refused_forks) == (1, 5)
+    assert figures.memory_peak_bytes == 4096
+    assert not below.exists()
 
 
 def test_samples_of_the_tick_only_divide_the_exact_sum():

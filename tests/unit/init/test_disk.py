@@ -129,12 +129,12 @@ def test_files_without_a_name_count_while_a_process_or_a_thread_holds_them(tmp_p
         try:
             assert holder.stdout.readline() == b"held\n"
             procs.write_text(f"0\n{holder.pid}\n")
-            size = disk.size_of_nameless(str(procs), {tmp_path.stat().st_dev})
+            size = disk.size_of_nameless(str(tmp_path), {tmp_path.stat().st_dev})
             assert 9 * MIB <= size < 10 * MIB
-            assert disk.size_of_nameless(str(procs), {0}) == 0
+            assert disk.size_of_nameless(str(tmp_path), {0}) == 0
         finally:
             holder.kill()
-    assert disk.size_of_nameless(str(procs), {tmp_path.stat().st_dev}) == 0
+    assert disk.size_of_nameless(str(tmp_path), {tmp_path.stat().st_dev}) == 0
     assert disk.pids_of(str(tmp_path / "none")) == []
 
 

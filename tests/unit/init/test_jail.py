@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from init.jail import STAGE_POLICY, Bind, Jail, Mount, Symlink, argv
+import re
+
+from init.jail import NIX_POLICY, STAGE_POLICY, Bind, Jail, Mount, Symlink, argv
 
 
 def test_argv_of_a_stage():
@@ -43,8 +45,15 @@ def test_argv_of_a_stage():
     ]  # fmt: skip
 
 
-def test_argv_of_a_jail_for_nix_asks_for_what_nix_needs_and_has_no_policy():
+def test_argv_of_a_jail_without_a_policy_has_none():
     jail = Jail(("/x",), (), "/", 1, policy=None, network=True, proc_writable=True)
     words = argv(jail)
     assert "--seccomp_string" not in words
     assert {"--disable_clone_newnet", "--proc_rw"} <= set(words)
+
+
+def test_jail_for_nix_is_refused_what_a_stage_is_but_for_namespaces_and_mounts():
+    stage, for_nix = (set(re.findall(r"[a-z_0-9]{4,}", p)) for p in (STAGE_POLICY, NIX_POLICY))
+    assert {word for word in stage - for_nix if not word.startswith("0")} == {
+        "mount", "umount", "pivot_root", "chroot", "sethostname", "setdomainname",
+    }  # fmt: skip
