@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 OVERHEAD_PROCESSES: Final = 2
 #: A group is out of memory when the next charge does not fit, and this is a huge page.
 _LARGEST_CHARGE_BYTES: Final = 2 * 1024 * 1024
+#: Nothing starts with less: nsjail alone takes more. The kernel refuses a limit below what it has
+#: charged in advance, which are some hundred kilobytes.
+_LEAST_MEMORY_BYTES: Final = 1024 * 1024
 _EMPTY_WITHIN_SECONDS: Final = 10.0
 _INNER: Final = "inner"
 
@@ -61,6 +64,7 @@ class _Names:
     attach: str  # a version 1 `tasks` takes a lone thread in 0.1 ms, where `cgroup.procs` takes 10
     memory: str
     swap: str
+    kernel: str  # what the kernel holds for the group; none where it is not charged for groups
     peak: str
     oom: str
     cache: str  # in memory.stat: file pages, those of a tmpfs included
@@ -75,6 +79,7 @@ _NAMES: Final = {
         attach="tasks",
         memory="memory.limit_in_bytes",
         swap="memory.memsw.limit_in_bytes",  # memory and swap together
+        kernel="memory.kmem.usage_in_bytes",
         peak="memory.max_usage_in_bytes",
         oom="memory.oom_control",
         cache="total_cache",  # with the groups below, as version 2 always counts
@@ -87,6 +92,7 @@ _NAMES: Final = {
         attach="cgroup.procs",
         memory="memory.max",
         swap="memory.swap.max",  # swap alone
+        kernel="",
         peak="memory.peak",
         oom="memory.events",
         cache="file",
@@ -154,13 +160,18 @@ class StageCgroup:
             controller: f"{mount}/{folder}/{name}"
             for controller, folder in delegated.folders.items()
         }
-        self._memory_bytes = memory_bytes
+        self._memory_bytes = max(memory_bytes, _LEAST_MEMORY_BYTES)
+        self._own_bytes = 0
         self._pids_max = processes + OVERHEAD_PROCESSES
 
     def __enter__(self) -> Self:
         for folder in self._every():
             os.mkdir(folder)
             os.mkdir(f"{folder}/{_INNER}")
+        if self._names.kernel:
+            # the outer group is charged for the inner one, which is not the program's doing
+            self._own_bytes = self._number("memory", self._names.kernel, "")
+            self._memory_bytes += self._own_bytes
         self._write("memory", self._names.memory, self._memory_bytes)
         if self._version == 2:  # noqa: PLR2004
             self._write("memory", "memory.oom.group", 1)
@@ -207,7 +218,7 @@ class StageCgroup:
         )
         return Figures(
             cpu_seconds=total,
-            memory_peak_bytes=max(peak - self._cached_bytes(), 0),
+            memory_peak_bytes=max(peak - self._cached_bytes() - self._own_bytes, 0),
             oom_kills=self.oom_kills(),
             refused_forks=self._sum("pids", "pids.events", "max"),
             cpu_user_seconds=user,
