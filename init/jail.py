@@ -81,6 +81,8 @@ class Jail:
 
     `outer_uid` is the uid, in the caller's user namespace, that `uid` stands for: an unprivileged
     user namespace maps only its creator. `policy` None leaves the container's profile alone.
+    `user_namespaces` says how many can be nested, the jail's own included; where it is None, the
+    policy decides.
     """
 
     command: tuple[str, ...]
@@ -91,6 +93,7 @@ class Jail:
     environment: tuple[tuple[str, str], ...] = ()
     hostname: str = "sandstream"
     policy: str | None = STAGE_POLICY
+    user_namespaces: int | None = None
     network: bool = False
     proc_writable: bool = False
     pass_fds: tuple[int, ...] = ()

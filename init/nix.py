@@ -25,6 +25,9 @@ BUILD_DIR: Final = "/build"
 #: Nothing here is the submission's output, so no limit of the request's cuts it.
 MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
 
+#: The jail's own, and in it that of each build's sandbox. A build that could make one more would
+#: have every capability in it: packet filters, raw sockets and mounts of the kernel's.
+_USER_NAMESPACES: Final = 2
 _SOCKET: Final = "/run/nix.socket"
 _STORE_PATH: Final = re.compile(r"/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+\-._?=]+")
 #: No evaluation reads what was not given to it, the store's other paths included.
@@ -197,6 +200,7 @@ def daemon_jail(
             ("NIX_CONFIG", "\n".join(config)),
         ),
         policy=NIX_POLICY,
+        user_namespaces=_USER_NAMESPACES,
         network=network,
         proc_writable=True,
         pass_fds=(STARTED_FD,),
@@ -271,6 +275,7 @@ def container_jail(
             ("NIX_CONFIG", f"build-dir = {BUILD_DIR}\n{config}".rstrip()),
         ),
         policy=NIX_POLICY,
+        user_namespaces=_USER_NAMESPACES,
         proc_writable=True,
         pass_fds=(STARTED_FD,),
         log_fd=LOG_FD,

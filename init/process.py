@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from init import namespaces
 from init.pipes import Sink, fixed, pipe
 
 if TYPE_CHECKING:
@@ -64,12 +65,14 @@ def run(
     stdin: bytes = b"",
     disk_is_full: Callable[[], bool] = lambda: False,
     disk_free: Callable[[], int] | None = None,
+    user_namespaces: int | None = None,
 ) -> Ended:
     """Run `argv` in `cgroup` and return when nothing of it is alive any more.
 
     It is ended early when it meets a limit; which one is judged later, from the figures. The
-    fuller the disk by `disk_free`, in bytes, the more often `disk_is_full` is asked. The program
-    dies with the thread that calls this, so that nothing runs whose limits nobody watches.
+    fuller the disk by `disk_free`, in bytes, the more often `disk_is_full` is asked. With
+    `user_namespaces` only so many can be nested by whatever runs. The program dies with the thread
+    that calls this, so that nothing runs whose limits nobody watches.
     """
     source = fixed(stdin)
     pipes = [pipe() for _ in range(4)]
@@ -78,7 +81,7 @@ def run(
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _child(argv, limits, cgroup, (source, *writers), parent)
+        _child(argv, limits, cgroup, (source, *writers), parent, nest=user_namespaces)
     for fd in (source, *writers):
         os.close(fd)
     sinks = [
@@ -176,7 +179,13 @@ def _write(path: str, text: str) -> None:
 
 
 def _child(
-    argv: list[str], limits: StageLimits, cgroup: StageCgroup, fds: tuple[int, ...], parent: int
+    argv: list[str],
+    limits: StageLimits,
+    cgroup: StageCgroup,
+    fds: tuple[int, ...],
+    parent: int,
+    *,
+    nest: int | None,
 ) -> NoReturn:
     # 1 and not 0: where the host pipes cores into a program of its own, 0 would not stop it
     core = min(1, resource.getrlimit(resource.RLIMIT_CORE)[1])
@@ -185,6 +194,8 @@ def _child(
             os.dup2(fd, target)
         _die_with(parent)
         cgroup.attach()
+        if nest is not None:
+            namespaces.descend(nest)
         for kind, soft, hard in (
             (resource.RLIMIT_FSIZE, limits.file_size_bytes, limits.file_size_bytes),
             (resource.RLIMIT_NOFILE, limits.open_files, limits.open_files),

@@ -40,14 +40,18 @@ sched_rr_get_interval sched_setaffinity sched_setattr sched_setparam sched_setsc
 seccomp select semctl semget semop semtimedop sendfile sendmmsg sendmsg sendto set_robust_list
 set_thread_area set_tid_address setfsgid setfsuid setgid setgroups setitimer setpgid setpriority
 setregid setresgid setresuid setreuid setrlimit setsid setsockopt setuid setxattr setxattrat shmat
-shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4 socketpair splice stat statfs statmount
+shmctl shmdt shmget shutdown sigaltstack signalfd signalfd4 splice stat statfs statmount
 statx symlink symlinkat sync sync_file_range syncfs sysinfo tee tgkill time timer_create
 timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime
 timerfd_settime times tkill truncate umask uname unlink unlinkat uretprobe utime utimensat utimes
 vfork vmsplice wait4 waitid write writev
 """
 
-_AF_VSOCK: Final = 40
+_AF_UNIX: Final = 1
+_AF_INET: Final = 2
+_AF_INET6: Final = 10
+_AF_NETLINK: Final = 16
+_NETLINK_ROUTE: Final = 0
 _CLONE_NEWNS: Final = 0x00020000
 _CLONE_NEWUSER: Final = 0x10000000
 #: Every CLONE_NEW* that existed when Docker wrote its rule: a `clone` without these is a fork.
@@ -66,6 +70,10 @@ def _allow_when(name: str, compare: str, value: int, second: int = 0, *, index: 
     return _allow(name) | {"args": [argument]}
 
 
+def _is(index: int, value: int) -> dict[str, Any]:
+    return {"index": index, "value": value, "valueTwo": 0, "op": "SCMP_CMP_EQ"}
+
+
 def profile() -> dict[str, Any]:
     """The profile, ready for `json.dumps` into the container's `seccomp=` option."""
     return {
@@ -76,17 +84,24 @@ def profile() -> dict[str, Any]:
         "syscalls": [
             # --- as Docker has it
             _allow(*_ALLOWED.split()),
-            _allow_when("socket", "NE", _AF_VSOCK),
             *(_allow_when("personality", "EQ", value) for value in _PERSONALITIES),
             _allow_when("clone", "MASKED_EQ", _CLONE_NAMESPACES, 0),
             # filters can't see clone3's flags; on ENOSYS every C library falls back to clone
             {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS},
+            # --- less than Docker: sockets of the families that programs use. Any other is code of
+            # the kernel's, loaded for who asks (AF_ALG, AF_PACKET, AF_VSOCK). So are the protocols
+            # of netlink; NETLINK_USERSOCK holds messages that no limit counts
+            *(_allow_when("socket", "EQ", family) for family in (_AF_UNIX, _AF_INET, _AF_INET6)),
+            _allow("socket") | {"args": [_is(0, _AF_NETLINK), _is(2, _NETLINK_ROUTE)]},
+            _allow_when("socketpair", "EQ", _AF_UNIX),
             # --- ours: each is harmless outside of a user namespace of one's own, as the
             # capability that it asks for exists nowhere else
             # nsjail's and Nix's children begin in new namespaces, always a user namespace first
             _allow_when("clone", "MASKED_EQ", _CLONE_NEWUSER, _CLONE_NEWUSER),
             # init's own namespaces, in which it mounts each stage's tmpfs
             _allow_when("unshare", "EQ", _CLONE_NEWUSER | _CLONE_NEWNS),
+            # init nests user namespaces until a build can have none of its own
+            _allow_when("unshare", "EQ", _CLONE_NEWUSER),
             # Nix's builder makes its mounts private
             _allow_when("unshare", "EQ", _CLONE_NEWNS),
             # the old root is detached after pivot_root, and a stage's tmpfs after the stage

@@ -58,6 +58,7 @@ def run(
             stdin=stdin,
             disk_is_full=disk_is_full if scratch is None else scratch.is_full,
             disk_free=None if scratch is None else scratch.free,
+            user_namespaces=jail.user_namespaces,
         )
         figures = cgroup.figures()
     reap()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 
 from init.seccomp import profile
 
@@ -30,6 +31,7 @@ def test_what_was_taken_away_is_nowhere():
 def test_namespaces_come_only_with_the_flags_that_are_needed():
     assert [rule["args"] for rule in rules("unshare")] == [
         [{"index": 0, "value": 0x10020000, "valueTwo": 0, "op": "SCMP_CMP_EQ"}],
+        [{"index": 0, "value": 0x10000000, "valueTwo": 0, "op": "SCMP_CMP_EQ"}],
         [{"index": 0, "value": 0x20000, "valueTwo": 0, "op": "SCMP_CMP_EQ"}],
     ]
     assert [rule["args"][0]["value"] for rule in rules("clone")] == [0x7E020000, 0x10000000]
@@ -39,8 +41,17 @@ def test_namespaces_come_only_with_the_flags_that_are_needed():
     assert [rule["errnoRet"] for rule in rules("clone3")] == [38]
 
 
+def test_sockets_are_of_families_that_programs_use_and_netlink_is_that_of_routes():
+    """Two conditions on one argument would be two rules: the families are named one by one."""
+    asked = [[(x["index"], x["value"]) for x in rule["args"]] for rule in rules("socket")]
+    assert asked == [[(0, socket.AF_UNIX)], [(0, socket.AF_INET)], [(0, socket.AF_INET6)],
+                     [(0, socket.AF_NETLINK), (2, socket.NETLINK_ROUTE)]]  # fmt: skip
+    (pair,) = rules("socketpair")
+    assert [(x["index"], x["value"]) for x in pair["args"]] == [(0, socket.AF_UNIX)]
+
+
 def test_additions_to_dockers_list_are_these_alone():
-    ours = profile()["syscalls"][9:]
+    ours = profile()["syscalls"][13:]
     assert sorted({name for rule in ours for name in rule["names"]}) == [
         "chroot", "clone", "mount", "pivot_root", "setdomainname", "sethostname", "umount2",
         "unshare",
