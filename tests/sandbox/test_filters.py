@@ -62,17 +62,21 @@ CALLS = {
     "personality": "call(135, 0x0400000)",
     "mbind": "call(237, 0, 0, 0, 0, 0, 0)",
     "vsock": "call(41, 40, 1, 0)",
+    "packet": "call(41, 17, 3, 0)",
+    "alg": "call(41, 38, 5, 0)",
+    "netlink for users": "call(41, 16, 3, 2)",
+    "netlink for filters": "call(41, 16, 3, 12)",
 }
 #: What the profile has to give, so that a jail can be made at all: only the policy takes it back.
 FOR_JAILS = {
-    "mount", "umount2", "chroot", "pivot_root", "unshare user and mount", "sethostname",
-    "setdomainname",
+    "mount", "umount2", "chroot", "pivot_root", "unshare user and mount", "unshare user",
+    "sethostname", "setdomainname",
 }  # fmt: skip
 #: What only the profile refuses. The policy is loaded within it, and says what it takes back.
 NOT_IN_POLICY = {
     "reboot", "swapon", "syslog", "acct", "settimeofday", "quotactl", "open_by_handle_at",
     "init_module", "finit_module", "delete_module", "kexec_load", "iopl", "personality", "mbind",
-    "vsock",
+    "vsock", "packet", "alg", "netlink for users", "netlink for filters",
 }  # fmt: skip
 #: Each in a process of its own: one that has left its root or its namespace is no more of use.
 #: The capabilities that a call here asks for, and their numbers in linux/capability.h.
