@@ -128,7 +128,9 @@ def test_what_its_owner_may_not_read_is_packed(tmp_path):
         os.chmod("tree/a/b", 0o400)
         os.chmod("tree/a", 0)
         inside = folder((b"b", folder((b"file", file(b"hello")))), (b"run", program(b"run")))
+        before = os.listdir("/proc/self/fd")
         assert packed("tree", "a") == MAGIC + folder((b"a", inside))
+        assert len(os.listdir("/proc/self/fd")) == len(before)
 
     as_nobody(tmp_path, do)
 
@@ -286,27 +288,52 @@ def test_a_folder_that_was_moved_away_does_not_lead_elsewhere(tree, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-@pytest.mark.parametrize("by", ["link", "other"])
+@pytest.mark.parametrize("by", ["a link elsewhere", "a link to itself", "another"])
 def test_what_is_replaced_meanwhile_is_not_read(tree, tmp_path, monkeypatch, kind, by):
-    victim, other = tree / "a", tmp_path / "other"
+    victim, other, old = tree / "a", tmp_path / "other", tmp_path / "old"
     for one in (victim, other):
         if kind == "file":
             one.write_text("secret")
         else:
             one.mkdir()
             (one / "secret").touch()
+
+    def replace():
+        victim.rename(old)
+        if by == "another":
+            other.rename(victim)
+        else:
+            victim.symlink_to(other if by == "a link elsewhere" else old)
+
+    after_stat(monkeypatch, replace)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(nar.NarError, match=r"^a: "):
+        packed(tree, "a")
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_what_is_replaced_meanwhile_keeps_its_mode(tree, tmp_path, monkeypatch):
+    (tree / "a").touch()
+    (tree / "a").chmod(0)
+    (tmp_path / "other").touch()
+    (tmp_path / "other").chmod(0o200)
+    after_stat(monkeypatch, lambda: (tmp_path / "other").replace(tree / "a"))
+    with pytest.raises(nar.NarError, match=r"^a: was replaced"):
+        packed(tree, "a")
+    assert (tree / "a").stat().st_mode & 0o777 == 0o200
+
+
+def after_stat(monkeypatch, do):
+    """Do something as soon as the status of `a` was taken: the worst moment."""
     really = os.stat
 
     def stat(*args, **more):
         found = really(*args, **more)
         if args == (b"a",):
-            victim.rename(tmp_path / "old")
-            (victim.symlink_to if by == "link" else other.rename)(other if by == "link" else victim)
+            do()
         return found
 
     monkeypatch.setattr(nar.os, "stat", stat)
-    with pytest.raises(nar.NarError, match=r"^a: "):
-        packed(tree, "a")
 
 
 def test_who_stops_in_between_leaves_nothing_open(tree):
