@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
 import pytest
 
 from init.frames import Case
@@ -42,15 +48,37 @@ def test_background_process_does_not_hold_the_stage(sandbox):
     assert run.wall_seconds < 20
 
 
+def running(word):
+    """Processes of this machine that have this word among their arguments."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            if word.encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                found.append(process.name)
+    return found
+
+
+def until(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.02)
+
+
 def test_background_process_that_left_its_session_is_dead_in_the_next_case(sandbox):
+    """Looked for on the host: in the next case's jail nothing would be seen of it anyway."""
+    left, here = (f"{word}-{uuid4().hex}" for word in ("left", "here"))
     script = (
         "if [ $1 = 1 ]; then python3 -c 'import os, time\n"
-        "if os.fork() == 0:\n os.setsid()\n if os.fork() == 0: time.sleep(60)'\n"
-        "else for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done; fi"
+        f"if os.fork() == 0:\n os.setsid()\n if os.fork() == 0: time.sleep(600)' {left}; sleep 2\n"
+        f"else exec python3 -c 'import time; time.sleep(5)' {here}; fi"
     )
-    first, second = sandbox.run(script, Case(args=("1",)), Case(args=("2",))).runs
-    assert first.outcome == second.outcome == Outcome.OK
-    assert b"python" not in second.stdout
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(sandbox.run, script, Case(args=("1",)), Case(args=("2",)))
+        until(lambda: running(left))  # the control: it lives, and is found
+        until(lambda: running(here))
+        assert running(left) == []
+        assert [run.outcome for run in answer.result().runs] == [Outcome.OK] * 2
 
 
 def test_program_that_closes_its_stdout_is_waited_for(sandbox):
