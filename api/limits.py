@@ -13,6 +13,7 @@ from streams.limits import Limits
 
 #: The group of limits on compile and all runs together; the others are the stages.
 TOTAL: Final = "total"
+_MEMORY: Final = "memory_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,17 @@ class LimitOverrides(BaseModel):
     def of(self, group: str) -> dict[str, Override]:
         found: dict[str, Override] = getattr(self, group)
         return found
+
+    def in_memory(self, budget_bytes: int) -> LimitOverrides:
+        """With no memory limit above that. Raises ValueError where a default is."""
+        capped = {}
+        for stage in Stage:
+            (bound,) = (bound for bound in GROUPS[stage.value] if bound.name == _MEMORY)
+            most = min(self.maximum(stage.value, bound), budget_bytes)
+            own = self.of(stage.value)
+            override = own.get(_MEMORY, Override()).model_copy(update={"maximum": most})
+            capped[stage.value] = own | {_MEMORY: override}
+        return LimitOverrides(**capped, total=self.total)
 
     def maximum(self, group: str, bound: Bound) -> float:
         asked = self.of(group).get(bound.name, Override()).maximum

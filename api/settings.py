@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from api import keys
 from api.limits import LimitOverrides
 from api.rules import Rules, is_loopback, origin, rules
+from streams.memory import BUDGET, LEAST_BYTES, budget_of_host
 
 
 class ApiSettings(BaseSettings):
@@ -72,8 +73,12 @@ class ApiSettings(BaseSettings):
         min_length=1,
         description="Revision of the pinned channel; it is a part of every environment's id.",
     )
+    memory_budget_bytes: int = Field(
+        default_factory=budget_of_host, ge=LEAST_BYTES, description=BUDGET
+    )
     limits: LimitOverrides = Field(
         default_factory=LimitOverrides,
+        validate_default=True,
         description=(
             "Other defaults and maxima of limits, as JSON: "
             '{"run": {"wall_seconds": {"default": 5, "maximum": 20}}}.'
@@ -117,6 +122,12 @@ class ApiSettings(BaseSettings):
                 "name a file with a line `name key` for each caller"
             )
         return file
+
+    @field_validator("limits")
+    @classmethod
+    def _in_memory(cls, limits: LimitOverrides, info: ValidationInfo) -> LimitOverrides:
+        budget = info.data.get("memory_budget_bytes")
+        return limits if budget is None else limits.in_memory(budget)
 
     @field_validator("allowed_origins")
     @classmethod

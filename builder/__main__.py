@@ -24,6 +24,7 @@ from init.evaluator import delegated
 from streams.blobs import Blobs
 from streams.connection import NatsSettings, connect
 from streams.log import EventLog
+from streams.memory import Ledger, MemorySettings
 from streams.queues import BUILDERS, WARMING, deliveries
 from streams.settings import read
 
@@ -61,10 +62,13 @@ async def serve(
     besides: list[Coroutine[Any, Any, None]],
 ) -> None:
     nats = read(NatsSettings)
+    ledger = Ledger(settings.store, read(MemorySettings).memory_budget_bytes)
+    ledger.make()
     builds = Builds(
         shells.build,
         jobs=settings.builder_jobs,
         wall_seconds=settings.builder_wall_seconds,
+        memory=ledger.reserved,
         lease=shared.lease,
         building=shared.building,
         find=catalogue.find,

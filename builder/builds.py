@@ -47,6 +47,8 @@ class Answer:
 #: Alone with an environment among all who build for this store. While another is, the function is
 #: told what that one does.
 Lease = Callable[[str, Callable[[Holder], None]], AbstractAsyncContextManager[None]]
+#: Memory of the host for one build, which waits until there is so much.
+Memory = Callable[[int], AbstractAsyncContextManager[None]]
 #: Tells those who wait for the lease that its holder builds now.
 Building = Callable[[str], AbstractAsyncContextManager[None]]
 #: What there is of an environment already.
@@ -91,11 +93,13 @@ class Builds:
         *,
         jobs: int,
         wall_seconds: float,
+        memory: Memory = lambda _bytes: nullcontext(),
         lease: Lease = lambda _id, _built: nullcontext(),
         building: Building = lambda _id: nullcontext(),
         find: Find = lambda _id: None,
     ) -> None:
         self._build = build
+        self._memory = memory
         self._lease = lease
         self._building = building
         self._find = find
@@ -160,7 +164,8 @@ class Builds:
                     return Built(decide.there(), record)
                 running.found = None
                 running.is_held_up()
-                async with self._slots, self._building(id_):
+                memory = self._memory(order.limits.memory_bytes)
+                async with self._slots, memory, self._building(id_):
                     running.building = asyncio.get_running_loop().time()
                     running.goes_on()
                     return await self._build(order, running.stop)

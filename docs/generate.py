@@ -30,6 +30,7 @@ SETTINGS: Final = (
     ("streams.connection", "NatsSettings", "all"),
     ("streams.setup", "LogSettings", "set-up"),
     ("api.settings", "ApiSettings", "api"),
+    ("streams.memory", "MemorySettings", "builder, worker"),
     ("builder.settings", "BuilderSettings", "builder"),
     ("egress.settings", "NetworkSettings", "builder, store, worker"),
     ("builder.settings", "SharingSettings", "builder, store"),

@@ -17,6 +17,7 @@ from typing import Final
 from egress.settings import NetworkSettings
 from streams.connection import NatsSettings, connect
 from streams.log import EventLog
+from streams.memory import Ledger, MemorySettings
 from streams.settings import read
 from worker.carrier import Carrier
 from worker.engine import engine
@@ -26,18 +27,20 @@ from worker.pool import Pool
 from worker.service import Service
 from worker.settings import WorkerSettings
 from worker.spec import Plan
-from worker.store import HostStore, Reach, reach
+from worker.store import STORE, HostStore, Reach, reach
 from worker.uids import Uids, claim
 
 _LOGGER: Final = logging.getLogger("worker")
 
 
-async def run(settings: WorkerSettings, nats: NatsSettings, reached: Reach) -> None:
+async def run(
+    settings: WorkerSettings, nats: NatsSettings, reached: Reach, memory: MemorySettings
+) -> None:
     """Live until SIGTERM or SIGINT, also when these come before there is anything to serve."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    living = asyncio.create_task(live(settings, nats, reached))
+    living = asyncio.create_task(live(settings, nats, reached, memory))
     asked = asyncio.create_task(stop.wait())
     await asyncio.wait((living, asked), return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
@@ -46,7 +49,9 @@ async def run(settings: WorkerSettings, nats: NatsSettings, reached: Reach) -> N
         await living
 
 
-async def live(settings: WorkerSettings, nats: NatsSettings, reached: Reach) -> None:
+async def live(
+    settings: WorkerSettings, nats: NatsSettings, reached: Reach, memory: MemorySettings
+) -> None:
     """Clean up after an earlier life, warm the pool, serve; cancelled, leave nothing behind."""
     uids = Uids(
         claim(
@@ -57,9 +62,10 @@ async def live(settings: WorkerSettings, nats: NatsSettings, reached: Reach) -> 
             size=settings.uid_slice_size,
         )
     )
+    planned = plan(settings)
     async with AsyncExitStack() as stack:
         stack.enter_context(alone(settings.folder))
-        host = await stack.enter_async_context(engine(settings.docker_socket, plan(settings)))
+        host = await stack.enter_async_context(engine(settings.docker_socket, planned))
         await stack.enter_async_context(kept_clean(host))
         client = await stack.enter_async_context(connect(nats, name=settings.by))
         store = HostStore(
@@ -69,6 +75,8 @@ async def live(settings: WorkerSettings, nats: NatsSettings, reached: Reach) -> 
             reached,
         )
         store.make()
+        ledger = Ledger(settings.state.absolute() / STORE, memory.memory_budget_bytes)
+        ledger.make()
         pool = await stack.enter_async_context(
             Pool(
                 lambda: host.container(uids),
@@ -83,6 +91,8 @@ async def live(settings: WorkerSettings, nats: NatsSettings, reached: Reach) -> 
             pool,
             by=settings.by,
             store=store,
+            memory=ledger,
+            room=planned.room,
             attempts=settings.attempts,
             grace_seconds=settings.stage_grace_seconds,
         )
@@ -147,7 +157,7 @@ def main() -> None:
         stream=sys.stderr,
     )
     try:
-        asyncio.run(run(settings, read(NatsSettings), reached))
+        asyncio.run(run(settings, read(NatsSettings), reached, read(MemorySettings)))
     except WorkerError as error:
         sys.exit(f"worker: {error}")
 

@@ -51,6 +51,8 @@ class Box(Protocol):
     room: Room
     dead: asyncio.Event
 
+    def hold(self, memory_bytes: int) -> None: ...
+
     async def send(self, job: Job) -> None: ...
 
     def frames(self, patience_seconds: float) -> AsyncIterator[Frame]: ...
@@ -75,7 +77,7 @@ class Attempt:
         grace_seconds: float,
     ) -> None:
         assert state.request is not None  # noqa: S101 - decide() lets nothing else run
-        self._request: Request = state.request
+        self.request: Request = state.request
         self._log = log
         self._blobs = blobs
         self._scribe = Scribe(log, state)
@@ -83,9 +85,9 @@ class Attempt:
         self._by = by
         self._store = store
         self._environment = run.environment
-        self._cache_miss = None if not self._request.cache else _NOT_IN_TIME
+        self._cache_miss = None if not self.request.cache else _NOT_IN_TIME
         self._grace_seconds = grace_seconds
-        self._output_left = self._request.limits.total.output_bytes
+        self._output_left = self.request.limits.total.output_bytes
         self.id = state.id
         #: Sequence of our `started`, once it is in the log.
         self.started: int | None = None
@@ -103,7 +105,7 @@ class Attempt:
             Started(
                 container=box.name,
                 retry_because=self._run.retry_because,
-                cases_at_once=cases_at_once(box.room, self._request),
+                cases_at_once=cases_at_once(box.room, self.request),
                 **self._whose(),
             )
         )
@@ -114,10 +116,10 @@ class Attempt:
         job = await translate.job(
             self.id,
             self._run.attempt,
-            self._request,
+            self.request,
             self._environment,
             self._blobs,
-            cases_at_once=cases_at_once(box.room, self._request),
+            cases_at_once=cases_at_once(box.room, self.request),
         )
         async with AsyncExitStack() as until_built:
             if job.environment is None:
@@ -187,7 +189,7 @@ class Attempt:
             raise AttemptFailed("init told of more output than limits.total.output_bytes allows")
 
     async def _judge(self, case: int, report: Report) -> str | None:
-        test = self._request.test_cases[case]
+        test = self.request.test_cases[case]
         if test.expected_stdout is None:
             return None
         expected = await self._blobs.bytes_of(test.expected_stdout)
@@ -211,7 +213,7 @@ class Attempt:
 
     def _patience_seconds(self) -> float:
         """Between two frames lies one stage."""
-        limits = self._request.limits
+        limits = self.request.limits
         longest = max(limits.of(stage).wall_seconds for stage in Stage)
         return longest + self._grace_seconds
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
-from typing import Any, Final, assert_never
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, Final, Protocol, assert_never
 
 from streams.blobs import Blobs
 from streams.cancels import heard, tell_predecessor, tell_runner
+from streams.environments import Environment
 from streams.errors import Conflict, LogFull, LogUnavailable, StreamsError
 from streams.fold import Submission
 from streams.log import EventLog
@@ -22,10 +23,17 @@ from worker.decide import Cancel, Finish, GiveUp, Ignore, Run, begun, decide, ov
 from worker.ending import ending, told
 from worker.errors import AttemptFailed, TakenOver
 from worker.pool import Pool
+from worker.room import Room, cases_at_once, memory_of
 
 _LOGGER: Final = logging.getLogger(__name__)
 #: How long the log rests after it did not answer: first, and at most.
 _REST_SECONDS: Final = (0.5, 15.0)
+
+
+class Memory(Protocol):
+    """What a submission wants of the host's memory."""
+
+    def reserved(self, wanted_bytes: int) -> AbstractAsyncContextManager[None]: ...
 
 
 class Carrier:
@@ -42,6 +50,8 @@ class Carrier:
         *,
         by: str,
         store: Any,
+        memory: Memory,
+        room: Room,
         attempts: int,
         grace_seconds: float,
     ) -> None:
@@ -51,6 +61,8 @@ class Carrier:
         self._pool = pool
         self._by = by
         self._store = store
+        self._memory = memory
+        self._room = room
         self._attempts = attempts
         self._grace_seconds = grace_seconds
 
@@ -144,21 +156,39 @@ class Carrier:
             return _loss(task, attempt)
 
     async def _in_a_container(self, attempt: Attempt, id_: str, run: Run) -> None:
+        missing = await self._with_memory(attempt, id_, run, run.environment)
+        if missing is not None:
+            _LOGGER.warning("%s: a cache miss: %s; building in the container", id_, missing)
+            attempt.miss(missing)
+            await self._with_memory(attempt, id_, run, None)
+
+    async def _with_memory(
+        self, attempt: Attempt, id_: str, run: Run, environment: Environment | None
+    ) -> str | None:
+        """The attempt, once the host has room for its container; why its environment is missing.
+
+        Memory comes before the store's lock, as in a builder: who holds the one never waits for
+        who waits for the other.
+        """
         began = time.monotonic()
-        async with self._store.held(run.environment) as missing, self._pool.take() as box:
+        at_once = cases_at_once(self._room, attempt.request)
+        needs = memory_of(attempt.request, at_once, builds=environment is None)
+        async with self._memory.reserved(needs), self._store.held(environment) as missing:
             if missing is not None:
-                _LOGGER.warning("%s: a cache miss: %s; building in the container", id_, missing)
-                attempt.miss(missing)
-            _LOGGER.info(
-                "%s: attempt %d in %s%s",
-                id_, run.attempt, box.name,
-                f", because {run.retry_because}" if run.retry_because else "",
-            )  # fmt: skip
-            await attempt.begin(box)
-            if run.attempt > 1:
-                await tell_predecessor(self._client, id_)
-            verdict = await attempt.perform(box)
+                return str(missing)
+            async with self._pool.take() as box:
+                box.hold(needs)
+                _LOGGER.info(
+                    "%s: attempt %d in %s%s",
+                    id_, run.attempt, box.name,
+                    f", because {run.retry_because}" if run.retry_because else "",
+                )  # fmt: skip
+                await attempt.begin(box)
+                if run.attempt > 1:
+                    await tell_predecessor(self._client, id_)
+                verdict = await attempt.perform(box)
         _LOGGER.info("%s: finished %s after %.3f s", id_, verdict, time.monotonic() - began)
+        return None
 
     async def _state(self, submission_id: str) -> Submission:
         """The fold, as soon as the log answers."""

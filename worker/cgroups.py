@@ -17,6 +17,25 @@ from typing import Final
 _PLACES: Final = ("docker/{id}", "system.slice/docker-{id}.scope")
 
 
+#: By version: the files of a group's limit, in the order in which it can be lowered. Swap too.
+_MEMORY_FILES: Final = (
+    ("memory.max",),
+    ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"),
+)
+
+
+def lower_memory(group: Path, memory_bytes: int) -> None:
+    """Let a group hold no more than that, with all below it. Raises OSError."""
+    for files in _MEMORY_FILES:
+        if not (group / files[0]).exists():
+            continue
+        for name in files:
+            if (group / name).exists():  # without swap accounting there is one less
+                (group / name).write_text(str(memory_bytes))
+        return
+    raise FileNotFoundError(f"{group} has no limit of memory")
+
+
 def of_container(root: Path, container_id: str) -> list[Path]:
     """The container's folders in every hierarchy, of either version."""
     hierarchies = [root, *(path for path in root.iterdir() if path.is_dir())]

@@ -19,6 +19,7 @@ from aiodocker.exceptions import DockerError
 from init.delegation import delegate
 from init.frames import Broken, End, Frame, Job, Ready
 from init.wire import Decoder, FrameError, encode
+from worker.cgroups import lower_memory
 from worker.errors import AttemptFailed, ContainerFailed
 from worker.room import Room
 
@@ -45,6 +46,16 @@ class Container:
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue(_FRAMES_AHEAD)
         self._stderr = b""
         self._damage: str | None = None
+        self._memory: Path | None = None
+
+    def hold(self, memory_bytes: int) -> None:
+        """Lower the wall around it to what was reserved for it. Raises AttemptFailed."""
+        if self._memory is None or memory_bytes >= self.room.memory_bytes:
+            return
+        try:
+            lower_memory(self._memory, memory_bytes)
+        except OSError as error:
+            raise AttemptFailed(f"its memory could not be limited: {error}") from error
 
     async def send(self, job: Job) -> None:
         """Give it its job. Raises AttemptFailed when it is gone, or does not read."""
@@ -105,6 +116,8 @@ class Container:
         pid = (await self._handle.show())["State"]["Pid"]
         if pid:
             given = delegate(pid, self.uid, cgroup_root)
+            # around the part of it that is given away
+            self._memory = cgroup_root / Path(given.folders["memory"]).parent
             await self._stream.write_in(encode(given))
         match await self._frames.get():
             case Ready():

@@ -51,7 +51,9 @@ class Api:
 @asynccontextmanager
 async def running(nats, **settings):
     """`a` is a name of it too, for whoever writes requests by hand."""
-    settings = ApiSettings(port=0, **{"log_level": "warning", "allowed_hosts": "a"} | settings)
+    # whatever this machine's memory, the maxima of limits are those that are declared
+    usual = {"log_level": "warning", "allowed_hosts": "a", "memory_budget_bytes": 2**40}
+    settings = ApiSettings(port=0, **usual | settings)
     async with nats.connect("api") as client, live(client) as hub:
         own = services(settings, client, hub, timeout=2.0)
         server = uvicorn.Server(config(own, host="127.0.0.1", port=0))

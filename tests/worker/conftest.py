@@ -237,6 +237,7 @@ def make_request(
     cache: bool = True,
     stop_on_failure: bool = False,
     total: dict[str, float] | None = None,
+    compile_limits: dict[str, float] | None = None,
     **run_limits,
 ) -> Request:
     files = [("shell.nix", shell), ("run.sh", run)]
@@ -245,6 +246,7 @@ def make_request(
     limits = Limits().model_dump()
     limits["run"] |= run_limits
     limits["total"] |= total or {}
+    limits["compile"] |= compile_limits or {}
     return Request(
         files=tuple(File(name=name, content=inline(text.encode())) for name, text in files),
         cache=cache,

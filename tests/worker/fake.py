@@ -38,6 +38,8 @@ class FakeContainer:
         self.scratch = Path("/nonexistent")
         self.room = Room(1 << 30, 1000)
         self.dead = asyncio.Event()
+        #: The wall that was set, in bytes.
+        self.held: int | None = None
         self._answer = answer
         self._script: list[Frame | float | None] = []
 
@@ -61,6 +63,9 @@ class FakeContainer:
 
     async def kill(self) -> None:
         self.dead.set()
+
+    def hold(self, memory_bytes: int) -> None:
+        self.held = memory_bytes
 
     async def _silence(self, seconds: float, patience_seconds: float) -> None:
         try:

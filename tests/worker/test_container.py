@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.worker.conftest import until
+from worker.cgroups import of_container
+from worker.room import memory_of
 
 pytestmark = pytest.mark.integration
 
@@ -82,3 +84,31 @@ async def test_no_process_of_a_container_has_a_capability_in_the_host(worker_at,
         assert idle
         await client.cancel(id_)
         await client.ended(id_)
+
+
+async def test_wall_around_a_submission_is_what_was_reserved_for_it(worker_at, client):
+    """And holds all that its stages may use: 200 MiB of files, their copy, and the run's own."""
+    async with worker_at() as worker:
+        id_ = await client.submit(
+            compile_="head -c 200000000 /dev/zero >large",
+            run="python3 -c 'x = bytearray(200 << 20)'; sleep 3",
+            compile_limits={"file_size_bytes": 1 << 30},
+            wall_seconds=60,
+        )
+        history = await client.reached(id_, "compiled")
+        (started,) = (event for event in history if event.event == "started")
+        container = worker.container(started.container)
+        wall = memory_of(history[0].request, 1, builds=False)
+        groups = of_container(Path("/sys/fs/cgroup"), container["Id"])
+        found = {
+            int((group / name).read_text())
+            for group in groups
+            for name in ("memory.max", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
+            if (group / name).exists()
+        }
+        assert found
+        assert all(wall - (1 << 20) < one <= wall for one in found), (wall, found)
+        assert wall < container["HostConfig"]["Memory"] / 8
+        state, _ = await client.ended(id_)
+    assert state.attempts == 1
+    assert state.runs[0].outcome == "ok", state.runs[0]

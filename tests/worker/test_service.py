@@ -9,36 +9,45 @@ from contextlib import asynccontextmanager
 import pytest
 
 from init.frames import CompileDone, DependenciesDone, End, Environment, RunDone
+from init.limits import GIB, MIB
 from init.outcome import Outcome
 from streams.cancels import tell_predecessor
 from streams.errors import Conflict
 from streams.events import CancelRequested, Started
 from streams.log import EventLog
+from streams.memory import Ledger
 from streams.queues import Delivery
 from tests.worker.conftest import Client, case, until
 from tests.worker.fake import FakeStore, echo, maker, report
 from worker.carrier import Carrier
 from worker.pool import Pool
+from worker.room import Room
 from worker.service import Service
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def serving(nats):
+def serving(nats, tmp_path):
     """A service whose containers answer as the test says; yields it and what was made."""
 
     @asynccontextmanager
-    async def run(answer=echo, name: str = "w", slots: int = 2, missing=None, grace_seconds=1):
+    async def run(
+        answer=echo, name: str = "w", *, slots=2, missing=None, grace_seconds=1, budget=64 * GIB
+    ):
         made, by = [], f"worker@{name}"
+        ledger = Ledger(tmp_path / "nix", budget)
+        (tmp_path / "nix/var").mkdir(parents=True, exist_ok=True)
+        ledger.make()
         async with (
             nats.connect("worker") as client,
             Pool(maker(answer, made), size=2, starts=2) as pool,
         ):
             log, store = EventLog(client), FakeStore(missing)
             carrier = Carrier(
-                client, log, pool, by=by, store=store, attempts=3, grace_seconds=grace_seconds
-            )
+                client, log, pool, by=by, store=store, memory=ledger, room=Room(64 * GIB, 1000),
+                attempts=3, grace_seconds=grace_seconds,
+            )  # fmt: skip
             service = Service(
                 client, log, pool, carrier, by=by, slots=slots, build_deadline_seconds=60
             )
@@ -307,3 +316,39 @@ async def test_what_is_not_in_the_hosts_store_is_built_by_its_container_and_told
         "in-container", "no cache has it", "accepted",
     )  # fmt: skip
     assert [job.environment for job in jobs] == [None]
+
+
+async def test_submissions_wait_until_the_host_has_memory_for_them(serving, client):
+    """Two of 600 MiB and more do not fit into a gibibyte, whatever slots there are."""
+
+    def slow(job):
+        return [1.0, RunDone(0, report()), End()]
+
+    async with serving(slow, slots=2, budget=GIB) as (_, made):
+        ids = [await client.submit(memory_bytes=600 * MIB) for _ in range(2)]
+        histories = [(await client.ended(id_), await client.log.history(id_)) for id_ in ids]
+    spans = sorted(
+        (one.at, last.at)
+        for _, events in histories
+        for one, last in [(next(e for e in events if e.event == "started"), events[-1])]
+    )
+    assert spans[0][1] <= spans[1][0], spans
+    assert [state.status for (state, _), _ in histories] == ["finished"] * 2
+    assert all(box.held is None or 600 * MIB < box.held < GIB for box in made)
+    assert sum(box.held is not None for box in made) == 2
+
+
+async def test_one_that_waits_for_memory_is_cancelled_at_once(serving, client, nats):
+    def slow(job):
+        return [3.0, RunDone(0, report()), End()]
+
+    async with serving(slow, slots=2, budget=GIB):
+        first = await client.submit(memory_bytes=600 * MIB)
+        await client.reached(first, "started")
+        second = await client.submit(memory_bytes=600 * MIB)
+        await asyncio.sleep(0.3)
+        await client.cancel(second)
+        state, names = await client.ended(second, 2.5)
+        assert state.status == "cancelled"
+        assert "started" not in names
+        assert (await client.ended(first))[0].status == "finished"

@@ -192,7 +192,7 @@ def test_every_setting_is_described():
 
 
 def test_every_limit_is_in_the_schema_with_its_maximum():
-    schema = Reader(ApiSettings()).model.model_json_schema()
+    schema = Reader(ApiSettings(memory_budget_bytes=2**40)).model.model_json_schema()
     for group, bounds in GROUPS.items():
         fields = schema["$defs"][f"{group.capitalize()}Limits"]["properties"]
         assert list(fields) == [bound.name for bound in bounds]
@@ -217,6 +217,24 @@ def test_total_limits_are_asked_for_and_overridden_as_the_others():
         Reader(ApiSettings(limits=changed)).read(orjson.dumps(body))
     assert [fault.field for fault in caught.value.errors] == ["/limits/total/wall_seconds"]
     assert "ask for at most 3" in caught.value.errors[0].message
+
+
+def test_no_memory_limit_may_be_above_the_hosts_budget():
+    settings = ApiSettings(memory_budget_bytes=2**31)
+    body = EXAMPLE | {"limits": {"run": {"memory_bytes": 2**31 + 1}}}
+    with pytest.raises(Problem) as caught:
+        Reader(settings).read(orjson.dumps(body))
+    assert caught.value.status == 422
+    (fault,) = caught.value.errors
+    assert fault.field == "/limits/run/memory_bytes"
+    assert "ask for at most 2147483648" in fault.message
+    fits = EXAMPLE | {"limits": {"dependencies": {"memory_bytes": 2**31}}}
+    assert Reader(settings).read(orjson.dumps(fits)).request.limits.dependencies.memory_bytes
+    with pytest.raises(ValidationError, match="default"):
+        ApiSettings(
+            memory_budget_bytes=2**30,
+            limits={"run": {"memory_bytes": {"default": 2**31, "maximum": 2**32}}},
+        )
 
 
 def test_an_environment_has_no_total_limits():
@@ -265,7 +283,7 @@ def test_metrics_are_prometheus_text():
 
 
 def test_the_document_says_how_long_a_comparison_may_be():
-    schema = Reader(ApiSettings()).model.model_json_schema()
+    schema = Reader(ApiSettings(memory_budget_bytes=2**40)).model.model_json_schema()
     assert schema["$defs"]["TestCaseBody"]["properties"]["compare"]["maxLength"] == 64
 
 

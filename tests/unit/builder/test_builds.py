@@ -17,8 +17,9 @@ from builder.catalogue import Record
 from builder.errors import DaemonFailed
 from builder.shared import Shared
 from init.frames import Report
-from init.limits import Stage, defaults
+from init.limits import GIB, Stage, defaults
 from init.outcome import Outcome
+from streams.memory import Ledger
 
 LIMITS = defaults(Stage.DEPENDENCIES)
 RECORD = Record("e", "/nix/store/x", ("/nix/store/x",), "{}", "now", 1.0)
@@ -257,3 +258,38 @@ async def test_the_clock_stops_where_another_builds_in_vain_and_ours_waits_for_a
     assert answer.queued_seconds > 1
     await builds.close()
     await asyncio.gather(other, return_exceptions=True)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """For one usual build, and not for two."""
+    (tmp_path / "var").mkdir()
+    ledger = Ledger(tmp_path, 3 * GIB)
+    ledger.make()
+    return ledger
+
+
+async def test_builds_wait_for_memory_though_there_are_slots(ledger):
+    fake = Fake()
+    builds = Builds(fake, jobs=4, wall_seconds=60, memory=ledger.reserved)
+    answers = await asyncio.gather(*(builds.get(order(str(n))) for n in range(4)))
+    assert [answer.how for answer in answers] == ["built"] * 4
+    assert fake.most == 1
+    fake.most = 0
+    small = (builds.get(order(str(n), memory_bytes=GIB)) for n in range(3))
+    await asyncio.gather(*small)
+    assert fake.most > 1
+
+
+async def test_waiting_for_memory_uses_up_nobodys_clock_and_can_be_given_up(ledger):
+    fake = Fake()
+    builds = Builds(fake, jobs=4, wall_seconds=60, memory=ledger.reserved)
+    async with ledger.reserved(2 * GIB):
+        waiting = asyncio.create_task(builds.get(order("a", wall_seconds=0.2)))
+        given_up = asyncio.create_task(builds.get(order("b", wall_seconds=0.2)))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        given_up.cancel()
+    answer = await asyncio.wait_for(waiting, 20)
+    assert answer.built == OK
+    assert [one.environment_id for one in fake.orders] == ["a"]

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from init.limits import GIB, MIB, Stage, defaults
+from init.limits import GIB, LIMITS, MIB, Stage, StageLimits, defaults
 from streams.content import inline
 from streams.limits import Limits
 from streams.request import File, Request
-from worker.room import Room, cases_at_once
+from worker.room import Room, cases_at_once, memory_of
 from worker.settings import WorkerSettings
 
 WALLS = WorkerSettings(runner_image="x")
@@ -47,3 +47,25 @@ def test_as_many_run_as_fit():
     assert cases_at_once(USUAL, request(memory_bytes=4 * GIB)) == 2
     assert cases_at_once(USUAL, request(processes=400)) == 3
     assert cases_at_once(replace(USUAL, memory_bytes=64 * MIB), request()) == 1
+
+
+def test_container_needs_what_its_stages_may_use_and_its_files_twice():
+    # init, the run, its copy of what is given, its output twice
+    usual = memory_of(request(), 1, builds=False)
+    assert 512 * MIB < usual < 560 * MIB
+    assert memory_of(request(), 3, builds=False) > usual + 2 * 256 * MIB
+    # what compile left, and the copy of it
+    assert memory_of(request(compiles=True), 1, builds=False) > usual + 2 * 256 * MIB
+    # the build alone is more than the run
+    assert 2 * GIB < memory_of(request(), 1, builds=True) < 2.5 * GIB
+
+
+def test_largest_limits_that_may_be_asked_fit_into_the_usual_walls():
+    limits = Limits(
+        **{
+            stage.value: StageLimits(**{limit.name: limit.maximum(stage) for limit in LIMITS})
+            for stage in Stage
+        }
+    )
+    largest = request(compiles=True).model_copy(update={"limits": limits})
+    assert memory_of(largest, 1, builds=True) <= WALLS.container_memory_bytes
