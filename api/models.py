@@ -60,8 +60,8 @@ class RunAnswer(StageAnswer):
 
     case: int = Field(description="Its place in test_cases, from 0.")
     verdict: str | None = Field(
-        description="accepted, wrong-answer, the outcome's name when it is not ok; "
-        "null without expected_stdout."
+        description="accepted, wrong-answer, comparison-limit, the outcome's name when it is not "
+        "ok; null without expected_stdout."
     )
 
 

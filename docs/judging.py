@@ -8,7 +8,7 @@ from typing import Final
 from init.outcome import Outcome
 from streams.fold import Submission
 from streams.results import RunResult, StageResult
-from worker import verdict
+from worker import comparison, verdict
 
 
 def verdicts() -> str:
@@ -21,7 +21,7 @@ def verdicts() -> str:
         if outcome in {Outcome.SANDBOX_ERROR, Outcome.CANCELLED}:
             continue
         result = StageResult(outcome=outcome)
-        told = verdict.of_run(outcome, b"", b"", "exact")
+        told = verdict.of_run(outcome, same=True)
         run = RunResult(case=0, outcome=outcome, verdict=told)
         if outcome is Outcome.OK:
             cells = ["-", "-", "`accepted` or `wrong-answer`; `ok` where nothing is expected"]
@@ -60,7 +60,7 @@ def comparisons() -> str:
     lines = ["| stdout | expected | " + " | ".join(f"`{one}`" for one in _COMPARES) + " |"]
     lines.append("|---|---|" + "---|" * len(_COMPARES))
     for stdout, expected in _PAIRS:
-        same = [verdict.agrees(stdout.encode(), expected.encode(), one) for one in _COMPARES]
+        same = [comparison.agrees(stdout.encode(), expected.encode(), one) for one in _COMPARES]
         cells = " | ".join("yes" if one else "no" for one in same)
         lines.append(f"| `{json.dumps(stdout)}` | `{json.dumps(expected)}` | {cells} |")
     return "\n".join(lines)

@@ -95,6 +95,7 @@ async def live(
             room=planned.room,
             attempts=settings.attempts,
             grace_seconds=settings.stage_grace_seconds,
+            compare_cpu_seconds=settings.compare_cpu_seconds,
         )
         service = Service(
             client,

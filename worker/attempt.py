@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -22,17 +23,12 @@ from streams.log import EventLog
 from streams.request import Request
 from streams.results import run_result, stage_result
 from streams.scribe import Scribe
-from worker import translate, verdict
+from worker import judging, translate, verdict
 from worker.decide import Run, begun, complete
 from worker.errors import AttemptFailed
 from worker.room import Room, cases_at_once
 
 _LOGGER: Final = logging.getLogger(__name__)
-#: Comparing more than this takes some 50 ms at worst, and would hold up the other submissions:
-#: it goes to a thread.
-_LARGE_BYTES: Final = 32 * 1024
-
-
 _NOT_IN_TIME: Final = "no builder's environment was there in time"
 
 
@@ -75,6 +71,7 @@ class Attempt:
         by: str,
         store: Store,
         grace_seconds: float,
+        compare_cpu_seconds: int,
     ) -> None:
         assert state.request is not None  # noqa: S101 - decide() lets nothing else run
         self.request: Request = state.request
@@ -87,6 +84,7 @@ class Attempt:
         self._environment = run.environment
         self._cache_miss = None if not self.request.cache else _NOT_IN_TIME
         self._grace_seconds = grace_seconds
+        self._compare_cpu_seconds = compare_cpu_seconds
         self._output_left = self.request.limits.total.output_bytes
         self.id = state.id
         #: Sequence of our `started`, once it is in the log.
@@ -174,8 +172,8 @@ class Attempt:
                 event = Compiled(result=result, **self._whose())
             case RunDone(case, report):
                 self._charge(report)
-                told = await self._judge(case, _ours(report))
-                run = run_result(case, report, told, packer)
+                judged, told = await self._judge(case, _ours(report))
+                run = run_result(case, judged, told, packer)
                 event = Ran(result=run, **self._whose())
             case _:
                 raise AttemptFailed(f"init said {type(frame).__name__} in the middle of a job")
@@ -188,15 +186,24 @@ class Attempt:
         if self._output_left < 0:
             raise AttemptFailed("init told of more output than limits.total.output_bytes allows")
 
-    async def _judge(self, case: int, report: Report) -> str | None:
+    async def _judge(self, case: int, report: Report) -> tuple[Report, str | None]:
+        """The verdict of one run, None when nothing was expected; and the report with its reason.
+
+        Raises AttemptFailed when comparing failed through our fault.
+        """
         test = self.request.test_cases[case]
         if test.expected_stdout is None:
-            return None
+            return report, None
+        if report.outcome is not Outcome.OK:
+            return report, verdict.of_run(report.outcome, same=False)  # nothing is compared
         expected = await self._blobs.bytes_of(test.expected_stdout)
-        words = (report.outcome, report.stdout, expected, test.compare)
-        if len(report.stdout) + len(expected) > _LARGE_BYTES:
-            return await asyncio.to_thread(verdict.of_run, *words)
-        return verdict.of_run(*words)
+        try:
+            same = await judging.agrees(
+                report.stdout, expected, test.compare, cpu_seconds=self._compare_cpu_seconds
+            )
+        except judging.ComparisonTooLong as error:
+            return replace(report, message=str(error)), verdict.COMPARISON_LIMIT
+        return report, verdict.of_run(report.outcome, same=same)
 
     async def _record(self, event: Known) -> Submission:
         """Append; what was said meanwhile and does not concern this attempt is no hindrance."""

@@ -54,6 +54,7 @@ class Carrier:
         room: Room,
         attempts: int,
         grace_seconds: float,
+        compare_cpu_seconds: int,
     ) -> None:
         self._client = client
         self._log = log
@@ -65,6 +66,7 @@ class Carrier:
         self._room = room
         self._attempts = attempts
         self._grace_seconds = grace_seconds
+        self._compare_cpu_seconds = compare_cpu_seconds
 
     async def carry(self, delivery: Delivery, look: asyncio.Event) -> None:
         """Attempt after attempt until there is a terminal event; then the message is done.
@@ -131,6 +133,7 @@ class Carrier:
             by=self._by,
             store=self._store,
             grace_seconds=self._grace_seconds,
+            compare_cpu_seconds=self._compare_cpu_seconds,
         )
 
     async def _run(

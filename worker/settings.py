@@ -132,6 +132,12 @@ class WorkerSettings(BaseSettings):
         gt=0,
         description="Beyond a stage's wall limit, time for init to report before it is given up.",
     )
+    compare_cpu_seconds: int = Field(
+        default=10,
+        gt=0,
+        description="CPU time for comparing one run's stdout; above it the verdict is"
+        " `comparison-limit`.",
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severity that is logged: debug, info, warning or error."

@@ -19,12 +19,14 @@ from streams.memory import Ledger
 from streams.queues import Delivery
 from tests.worker.conftest import Client, case, until
 from tests.worker.fake import FakeStore, echo, maker, report
+from worker import judging
 from worker.carrier import Carrier
 from worker.pool import Pool
 from worker.room import Room
 from worker.service import Service
 
 pytestmark = pytest.mark.integration
+COMPARE_CPU_SECONDS = 1
 
 
 @pytest.fixture
@@ -47,6 +49,7 @@ def serving(nats, tmp_path):
             carrier = Carrier(
                 client, log, pool, by=by, store=store, memory=ledger, room=Room(64 * GIB, 1000),
                 attempts=3, grace_seconds=grace_seconds,
+                compare_cpu_seconds=COMPARE_CPU_SECONDS,
             )  # fmt: skip
             service = Service(
                 client, log, pool, carrier, by=by, slots=slots, build_deadline_seconds=60
@@ -96,6 +99,47 @@ async def test_given_up_after_as_many_attempts_as_are_allowed(serving, client):
     assert names[-4:] == ["started", "started", "started", "failed"]
     assert len(state.failures) == state.attempts == 3
     assert state.failures[1] == "sandbox-error: no cgroup"
+
+
+async def test_output_that_takes_too_long_to_compare_has_a_verdict_of_its_own(serving, client):
+    """The same in each number, but not in its letters; beside it one that is compared."""
+    expected = "1 " * 1_500_000
+
+    def prints(job):
+        return [
+            RunDone(0, report(stdout=b"1.0 " * 1_500_000)), RunDone(1, report(stdout=b"1")), End()
+        ]  # fmt: skip
+
+    async with serving(prints, grace_seconds=60):
+        id_ = await client.submit(
+            cases=(case("", expected, compare="float:1e-6"), case("", "1", compare="float:1e-6"))
+        )
+        state, names = await client.ended(id_)
+    assert names[-4:] == ["started", "ran", "ran", "finished"]
+    assert [run.verdict for run in state.runs] == ["comparison-limit", "accepted"]
+    assert state.runs[0].outcome is Outcome.OK
+    assert "more than 1 s of CPU time" in state.runs[0].message
+    assert state.verdict == "comparison-limit"
+
+
+async def test_comparing_that_fails_through_our_fault_is_another_attempt(
+    serving, client, tmp_path, monkeypatch
+):
+    program = tmp_path / "program.py"
+    program.write_text("import os; os.kill(os.getpid(), 9)")
+    real = judging._PROGRAM
+    programs = iter((program, real))
+
+    def large(job):
+        monkeypatch.setattr(judging, "_PROGRAM", next(programs))
+        return [RunDone(0, report(stdout=b"1 " * 20_000)), End()]
+
+    async with serving(large):
+        id_ = await client.submit(cases=(case("", "1 " * 20_000 + "1"),))
+        state, names = await client.ended(id_)
+    assert names[-4:] == ["started", "started", "ran", "finished"]
+    assert state.failures == ("comparing stdout ended with -9: ",)
+    assert state.verdict == "wrong-answer"
 
 
 async def test_end_before_all_cases_is_another_attempt(serving, client):
