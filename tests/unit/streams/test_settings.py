@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import redirect_stderr
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
 
 from egress.settings import NetworkSettings
+from streams import setup
 from streams.__main__ import main
 from streams.connection import NatsSettings
 from streams.settings import WRONG_SETTING, read
@@ -75,3 +77,29 @@ def test_a_command_of_the_log_says_it_too(monkeypatch, command, variable):
     assert ended.value.code == WRONG_SETTING
     assert said.getvalue().startswith(f"wrong setting SANDSTREAM_{variable}: Input should be a ")
     assert said.getvalue().count("\n") == 1
+
+
+def _disk(monkeypatch, *, total, free):
+    usage = SimpleNamespace(total=total, free=free)
+    monkeypatch.setattr(setup.shutil, "disk_usage", lambda _folder: usage)
+
+
+def test_log_and_large_bodies_get_a_fifth_of_the_disk_each(monkeypatch, tmp_path):
+    _disk(monkeypatch, total=1000_000, free=900_000)
+    bounded = setup.LogSettings().bounded(tmp_path)
+    assert (bounded.log_max_bytes, bounded.blobs_max_bytes) == (200_000, 200_000)
+    asked = setup.LogSettings(log_max_bytes=-1, blobs_max_bytes=7).bounded(tmp_path)
+    assert (asked.log_max_bytes, asked.blobs_max_bytes) == (-1, 7)
+    # what nobody has said stays unsaid: set-up leaves the number of copies alone
+    assert "replicas" not in bounded.model_fields_set
+
+
+def test_on_a_disk_that_others_have_filled_they_get_less_and_what_is_theirs_counts(
+    monkeypatch, tmp_path
+):
+    (tmp_path / "stream").mkdir()
+    (tmp_path / "stream/1.blk").write_bytes(bytes(20_000))
+    own = sum(path.stat().st_size for path in tmp_path.rglob("*"))
+    _disk(monkeypatch, total=1000_000, free=100_000)
+    assert setup.share_of_disk(tmp_path) == int(0.4 * (100_000 + own))
+    assert setup.share_of_disk(None) == 40_000
