@@ -14,6 +14,7 @@ import asyncio
 import fcntl
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, closing, suppress
@@ -24,6 +25,15 @@ from typing import Final
 #: How often a lock that another process holds is tried again.
 _AGAIN_SECONDS: Final = 0.05
 _LINE_BYTES: Final = 4 * 1024 * 1024
+#: An environment's path is `/nix/store/<32 characters>-environment-…`, whoever's it is.
+_FORGET_ENVIRONMENTS: Final = (
+    # 32 characters of hash, then the name
+    """create temp table gone as
+    select id from ValidPaths where substr(path, 44, 13) = '-environment-'""",
+    "delete from Refs where referrer in (select id from gone)",
+    "delete from Refs where reference in (select id from gone)",
+    "delete from ValidPaths where id in (select id from gone)",
+)
 
 
 class InUse:
@@ -135,6 +145,28 @@ def valid(store: Path, path: str) -> bool:
     with closing(sqlite3.connect(database, uri=True)) as connection:
         query = "select 1 from ValidPaths where path = ?"
         return connection.execute(query, (path,)).fetchone() is not None
+
+
+def snapshot(store: Path, target: Path) -> None:
+    """Copy the store's database and schema number into the folder `target`, which is made.
+
+    It names no environment: a job's Nix takes as valid what this database names, and
+    `builtins.storePath` would read another's. Nor do its unused pages. SQLite's own backup makes
+    a consistent copy while a builder writes; a copied file lacks what is in the log beside it.
+    Raises OSError, sqlite3.Error.
+    """
+    source = store / "var/nix/db"
+    target.mkdir(mode=0o700, exist_ok=True)
+    with (
+        closing(sqlite3.connect(f"file:{source / 'db.sqlite'}?mode=ro", uri=True)) as live,
+        closing(sqlite3.connect(target / "db.sqlite")) as copy,
+    ):
+        live.backup(copy)
+        copy.execute("pragma secure_delete = on")
+        for words in _FORGET_ENVIRONMENTS:
+            copy.execute(words)
+        copy.commit()
+    shutil.copyfile(source / "schema", target / "schema")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +22,7 @@ from egress.proxy import serving
 from egress.rules import Rule
 from egress.settings import NetworkSettings
 from init import nix
+from streams import hoststore
 from streams.environments import Environment
 from streams.hoststore import InUse, realise, use, valid
 
@@ -118,20 +117,12 @@ class HostStore:
 
 
 def snapshot(state: Path, scratch: Path, uid: int) -> Path:
-    """Copy the database and its schema number to `scratch/db`, owned by `uid`.
+    """Copy the database, without any environment, to `scratch/db`, owned by `uid`.
 
-    SQLite's own backup: a consistent copy, also while a builder writes. Raises OSError or
-    sqlite3.Error.
+    Raises OSError or sqlite3.Error.
     """
-    source = state / DATABASE
     target = scratch / "db"
-    target.mkdir(mode=0o700)
-    with (
-        closing(sqlite3.connect(f"file:{source / 'db.sqlite'}?mode=ro", uri=True)) as live,
-        closing(sqlite3.connect(target / "db.sqlite")) as copy,
-    ):
-        live.backup(copy)
-    shutil.copyfile(source / "schema", target / "schema")
+    hoststore.snapshot(state / STORE, target)
     for path in (target, *target.iterdir()):
         os.chown(path, uid, uid)
     return target

@@ -16,7 +16,7 @@ import pytest
 from init.frames import Broken, Case, DependenciesDone, End, Job, JobFile, RunDone
 from init.limits import Stage, defaults
 from tests.builder.conftest import STATE, running, stack_of
-from tests.builder.hosts import Host, ended
+from tests.builder.hosts import Host, ask, ended
 from tests.builder.test_shells import derivation
 from tests.builder.test_shells import shell as build_shell
 from tests.builder.test_trees import HIDDEN
@@ -124,6 +124,37 @@ async def test_an_environment_of_a_builder_runs_as_it_is(builder, uncached):
     once, hook, visible = answer.run.stdout.decode().splitlines()
     assert (once, hook) == (mark, "ran")
     assert int(visible) == len(environment.closure)
+
+
+@pytest.fixture
+def of_another(images):
+    """An environment of somebody else, as it lies in the store."""
+    name = f"environment-{uuid.uuid4().hex * 2}"
+    root = f"/nix/var/nix/gcroots/{name}"
+    add = (
+        f"mkdir /tmp/{name}; echo not yours > /tmp/{name}/secret;"
+        f" path=$(nix-store --add /tmp/{name}); ln -s $path {root}; echo $path"
+    )
+    path = ask(images["builder"], STATE / "nix", add).strip()
+    yield path
+    ask(images["builder"], STATE / "nix", f"rm {root}; nix-store --delete --quiet {path} || true")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'packages = [ (builtins.storePath "%s") ];',
+        'OUT = pkgs.runCommand "x" { } "cat ${builtins.storePath "%s"}/secret > $out";',
+    ],
+)
+def test_no_evaluation_reads_the_environment_of_another(uncached, of_another, more):
+    (STORE / Path(of_another).name / "secret").read_text()  # it is there
+    more = more % of_another
+    shell = f"{{ pkgs ? import <nixpkgs> {{}} }}: pkgs.mkShell {{ {more} }}"
+    report = dependencies(uncached.submit(shell)).report
+    assert report.outcome == "nonzero-exit", report
+    assert of_another.encode() in report.stderr
+    assert b"not yours" not in report.stdout + report.stderr
 
 
 def test_without_a_snapshot_it_is_our_fault(uncached):

@@ -25,8 +25,9 @@ def state(tmp_path):
     (folder / "schema").write_text("10")
     with closing(sqlite3.connect(folder / "db.sqlite")) as database:
         database.execute("pragma journal_mode=wal")
-        database.execute("create table ValidPaths (path text)")
-        database.execute("insert into ValidPaths values ('/nix/store/a')")
+        database.execute("create table ValidPaths (id integer primary key, path text)")
+        database.execute("create table Refs (referrer integer, reference integer)")
+        database.execute("insert into ValidPaths (path) values ('/nix/store/a')")
         database.commit()
     return tmp_path / "state"
 
@@ -40,12 +41,33 @@ def test_it_holds_what_was_committed_while_a_writer_is_at_work(state, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with closing(sqlite3.connect(state / DATABASE / "db.sqlite")) as writer:
-        writer.execute("insert into ValidPaths values ('/nix/store/b')")
+        writer.execute("insert into ValidPaths (path) values ('/nix/store/b')")
         copy = snapshot(state, scratch, 12345)
         writer.commit()
     assert paths(copy / "db.sqlite") == [("/nix/store/a",)]
     assert (copy / "schema").read_text() == "10"
     assert {path.stat().st_uid for path in (copy, *copy.iterdir())} == {12345}
+
+
+def test_it_names_no_environment_and_nothing_that_refers_to_one(state, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    hash_ = "0" * 32
+    environment = f"/nix/store/{hash_}-environment-{'a' * 64}"
+    others = [f"/nix/store/{hash_}-{name}" for name in ("x-environment-y", "environment", "tool")]
+    with closing(sqlite3.connect(state / DATABASE / "db.sqlite")) as database:
+        insert = "insert into ValidPaths (path) values (?)"
+        database.executemany(insert, [(path,) for path in (environment, *others)])
+        # of the environment, to it, and between two of the others
+        database.executemany("insert into Refs values (?, ?)", [(2, 1), (5, 2), (5, 1)])
+        database.commit()
+    copy = snapshot(state, tmp_path / "scratch", 12345)
+    assert paths(copy / "db.sqlite") == [("/nix/store/a",), *((path,) for path in others)]
+    with closing(sqlite3.connect(copy / "db.sqlite")) as database:
+        assert database.execute("select referrer, reference from Refs").fetchall() == [(5, 1)]
+    raw = b"".join(file.read_bytes() for file in copy.iterdir())
+    assert b"tool" in raw
+    assert environment.encode() not in raw, "an unused page still has its name"
+    assert paths(state / DATABASE / "db.sqlite")[1] == (environment,)
 
 
 def test_the_stores_own_folder_keeps_its_owner(state, tmp_path):
