@@ -49,14 +49,16 @@ def shell_files(files: Iterable[File]) -> tuple[File, ...]:
 
 
 def environment_id(files: Iterable[tuple[str, bytes]], channel: str) -> str:
-    """Digest of what the shell may read: 32 hex digits, the same on every host.
+    """Digest of what the shell may read: 64 hex digits, the same on every host.
 
-    `channel` is the channel's revision. The lengths keep one file's end apart from the next.
+    `channel` is the channel's revision. The lengths keep one file's end apart from the next. All
+    256 bits count: two shells of one id would run each other's programs. Ids of the first version
+    had half of these digits, and logs still have them.
     """
     digest = hashlib.sha256()
-    for part in (b"sandstream-environment-1", channel.encode(), SYSTEM.encode()):
+    for part in (b"sandstream-environment-2", channel.encode(), SYSTEM.encode()):
         digest.update(len(part).to_bytes(8, "big") + part)
     for name, content in sorted(files):
         for part in (name.encode(), content):
             digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()

@@ -47,6 +47,15 @@ def test_a_recorded_history_still_makes_the_same_object(file):
     SubmissionAnswer.model_validate(shown)
 
 
+@pytest.mark.parametrize("digits", [32, 64])
+def test_ids_of_both_lengths_are_read(digits):
+    """An environment's id has all 256 bits since version 2; older logs keep theirs."""
+    seen = [event for file in HISTORIES for event in replayed(file)]
+    ids = {event.environment_id for event in seen if event.event == "deps-queued"}
+    built = {e.environment.id for e in seen if e.event == "deps-built" and e.environment}
+    assert any(len(id_) == digits for id_ in ids & built)
+
+
 def test_every_event_stands_in_some_history():
     seen = {event.event for file in HISTORIES for event in replayed(file)}
     assert set(NAMES) <= seen

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+import re
 from dataclasses import replace
 
 import pytest
@@ -48,7 +50,7 @@ def test_the_packer_keeps_the_whole_event_small():
 def test_an_environment_is_what_the_shell_may_read():
     shell = [("shell.nix", b"a"), ("nix/x.json", b"b"), ("flake.lock", b"c")]
     id_ = environment_id(shell, "channel")
-    assert len(id_) == 32
+    assert re.fullmatch("[0-9a-f]{64}", id_)
     assert id_ == environment_id(reversed(shell), "channel")
     assert id_ != environment_id([("shell.nix", b"A"), *shell[1:]], "channel")
     assert id_ != environment_id(shell, "channel2")
@@ -56,6 +58,17 @@ def test_an_environment_is_what_the_shell_may_read():
     assert not is_shell_file("main.py")
     assert not is_shell_file("src/nix/x")
     assert is_shell_file("lib/default.nix")
+
+
+def test_an_id_is_the_same_on_every_host_and_at_every_time():
+    """Another one here is another one in every log and store: then the tag has to change too."""
+    id_ = environment_id([("shell.nix", b"a"), ("nix/x.json", b"b")], "channel")
+    parts = (
+        b"sandstream-environment-2", b"channel", b"x86_64-linux", b"nix/x.json", b"b",
+        b"shell.nix", b"a",
+    )  # fmt: skip
+    framed = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    assert id_ == hashlib.sha256(framed).hexdigest()
 
 
 @given(
