@@ -15,6 +15,7 @@ from api.connections import config
 from api.services import services, tell_of_gaps
 from api.settings import ApiSettings
 from streams.connection import NatsSettings, connect
+from streams.descriptors import raise_limit
 from streams.live import live
 from streams.settings import read
 
@@ -54,6 +55,7 @@ def main() -> int:
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    raise_limit()
     asyncio.run(serve(settings, read(NatsSettings)))
     return 0
 

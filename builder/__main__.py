@@ -23,6 +23,7 @@ from init import nix
 from init.evaluator import delegated
 from streams.blobs import Blobs
 from streams.connection import NatsSettings, connect
+from streams.descriptors import raise_limit
 from streams.log import EventLog
 from streams.memory import Ledger, MemorySettings
 from streams.queues import BUILDERS, WARMING, deliveries
@@ -128,4 +129,5 @@ def collecting(
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    raise_limit()
     asyncio.run(main())

@@ -129,15 +129,19 @@ def argv(jail: Jail) -> list[str]:
     for fd in jail.pass_fds:
         words += ["--pass_fd", str(fd)]
     for entry in jail.mounts:
-        words += _mount_words(entry)
+        words += mount_words(entry)
     for name, value in jail.environment:
         words += ["--env", f"{name}={value}"]
     if jail.policy is not None:
-        words += ["--seccomp_string", jail.policy]
+        words += policy_words(jail.policy)
     return [*words, "--", *jail.command]
 
 
-def _mount_words(entry: Bind | Mount | Symlink) -> list[str]:
+def policy_words(policy: str) -> list[str]:
+    return ["--seccomp_string", policy]
+
+
+def mount_words(entry: Bind | Mount | Symlink) -> list[str]:
     """A path with a colon, at which nsjail splits, raises ValueError."""
     match entry:
         case Bind(one, other) | Symlink(one, other) if ":" in one or ":" in other:

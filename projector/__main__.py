@@ -12,6 +12,7 @@ from contextlib import suppress
 from projector.rebuild import rebuild
 from projector.service import serve
 from streams.connection import NatsSettings, connect
+from streams.descriptors import raise_limit
 from streams.errors import LogUnavailable
 from streams.log import EventLog
 from streams.readmodel import ReadModel
@@ -58,6 +59,7 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    raise_limit()
     if command == "serve":
         asyncio.run(_serve())
         return 0

@@ -12,7 +12,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from sandstream import access, address, commands, dead, moving, serve
+from sandstream import access, address, commands, credentials, dead, moving, serve
 from sandstream.client import ApiError, Client, UnreachableError
 from sandstream.folder import NoSubmissionError
 from sandstream.key import KeyFileError, key_for
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--port", type=int, help="of the API (SANDSTREAM_PORT); 0: any free one")
     of.add_parser("demo", help="run one submission of each kind, live")
     env = of.add_parser("env", help="how a user of the running system reaches its event log")
-    env.add_argument("user", choices=access.NAMES)
+    env.add_argument("user", choices=credentials.NAMES)
     copying = of.add_parser("copy", help="copy this folder's log to a cluster, sequences and all")
     copying.add_argument("--to", required=True, metavar="URLS", help="its servers")
     copying.add_argument(

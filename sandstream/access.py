@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from shlex import quote
-from typing import Final
 
-from sandstream.eventlog import EventLogServer
+from sandstream.credentials import PASSWORD
+from sandstream.eventlog import EventLogServer, known
 from sandstream.state import State
-from streams.rights import ADMIN, USERS
-from streams.server import passwords
-
-NAMES: Final = (*(user.name for user in USERS), ADMIN)
 
 
 def lines(state: State, user: str) -> str:
-    """`export` lines for a shell, with that user's password. Raises NotRunningError."""
-    log = EventLogServer(state.events(), passwords(state.secrets))
+    """`export` lines for a shell: the password's file, not the password. Raises NotRunningError."""
+    log = EventLogServer(state.events(), known(state), state.passwords)
     exports = (f"export {name}={quote(value)}" for name, value in log.env(user).items())
-    return "\n".join(exports)
+    return "\n".join((*exports, f"unset {PASSWORD}"))

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Final
 
 from init import seccomp
-from sandstream import leftovers
+from sandstream import credentials, leftovers
 from sandstream.containers import Pair, Running, builder_pair, cache_server, storekeeper
-from sandstream.plans import BuilderStack
+from sandstream.plans import BUILDER_UID, BuilderStack
 from sandstream.services import (
     NotSetUpError,
     SetUp,
@@ -31,7 +31,6 @@ from sandstream.services import (
     program,
     set_up,
     settings,
-    stack_number,
 )
 from sandstream.settings import StackSettings
 from sandstream.state import State
@@ -39,6 +38,8 @@ from sandstream.supervisor import Deaths, Say, supervised
 from streams.settings import read
 
 _LOG_LINES: Final = 2000
+#: Where a builder's container has its own folder.
+_OWN: Final = "/var/lib/sandstream"
 
 #: What can run without a stack.
 _ROLES: Final[dict[str, Callable[[BuilderStack], AbstractAsyncContextManager[Pair | Running]]]] = {
@@ -50,7 +51,7 @@ _ROLES: Final[dict[str, Callable[[BuilderStack], AbstractAsyncContextManager[Pai
 
 def instance(state: State) -> str:
     """What the containers of this state folder are called."""
-    return f"sandstream-{stack_number(state)}"
+    return f"sandstream-{state.number}"
 
 
 @asynccontextmanager
@@ -77,7 +78,8 @@ async def _keep(
     while True:
         deaths.born()
         try:
-            why = await _live(await _described(state, made, nats), state, ready)
+            described = await _described(state, made, nats)
+            why = await _live(trusted(described, nats), state, ready)
         except Exception as error:  # noqa: BLE001 - whatever the engine says, it is told
             if not ready.done():
                 ready.set_exception(error)
@@ -97,6 +99,8 @@ async def alone(role: str, state: State, name: str, say: Say) -> None:
     made = await asyncio.to_thread(set_up, state)
     described = await _described(state, made, {})
     stack = replace(described, instance=f"{described.instance}-{name}", name=f"builder-{name}")
+    if role == "builder":  # no other speaks to the log
+        stack = trusted(stack, os.environ)
     loop = asyncio.get_running_loop()
     ours = asyncio.current_task()
     assert ours is not None  # noqa: S101 - a coroutine runs in one
@@ -128,7 +132,9 @@ async def _worker_host(
         for name in leftovers.end_all(state.running):
             say(f"{name} of an earlier life was still running: ended")
         async with storekeeper(stack) as keeper:
-            told = {"SANDSTREAM_STOREKEEPER": str(stack.store_run / "socket")}
+            password = state.passwords / "worker"
+            told = credentials.handed(credentials.of(os.environ), password, os.geteuid())
+            told["SANDSTREAM_STOREKEEPER"] = str(stack.store_run / "socket")
             async with supervised(program("worker", state, made, 0, told), state, say):
                 yield keeper
 
@@ -166,7 +172,7 @@ async def _described(state: State, made: SetUp, nats: Mapping[str, str]) -> Buil
         **settings(os.environ),
         **caches(made.channel_revision, os.environ),
         "SANDSTREAM_CHANNEL_REVISION": made.channel_revision,
-        **nats,
+        **{name: nats[name] for name in nats.keys() - credentials.VARIABLES},
     }
     # Inside, it has places of its own.
     environment.pop("SANDSTREAM_STATE", None)
@@ -183,6 +189,13 @@ async def _described(state: State, made: SetUp, nats: Mapping[str, str]) -> Buil
         cache_listen=own.cache_listen,
         memory_bytes=own.builder_memory_bytes,
     )
+
+
+def trusted(stack: BuilderStack, nats: Mapping[str, str]) -> BuilderStack:
+    """The same builder with its password, as a file beside its signing key."""
+    file = stack.own / "nats-password"
+    told = credentials.handed(credentials.of(nats), file, BUILDER_UID, f"{_OWN}/{file.name}")
+    return replace(stack, environment={**stack.environment, **told})
 
 
 def _log(state: State) -> Path:

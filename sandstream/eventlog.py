@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from sandstream import leftovers
+from sandstream import confined, credentials, leftovers
 from sandstream.settings import StackSettings
 from sandstream.state import State
 from sandstream.supervisor import Deaths, Say, ended
@@ -30,11 +30,12 @@ NAME: Final = "nats"
 
 
 class EventLogServer:
-    """Where it is, and the password of each of its users."""
+    """Where it is, the password of each of its users, and the folder of the files with them."""
 
-    def __init__(self, url: str, secrets: dict[str, str]) -> None:
+    def __init__(self, url: str, secrets: dict[str, str], passwords: Path) -> None:
         self.url = url
         self.secrets = secrets
+        self.passwords = passwords
 
     def settings(self, user: str) -> NatsSettings:
         """How to connect as one user."""
@@ -43,11 +44,11 @@ class EventLogServer:
         )
 
     def env(self, user: str) -> dict[str, str]:
-        """The same for a child process: its own password, and no other."""
+        """The same for another process: it reads its own password, and no other."""
         return {
             "SANDSTREAM_NATS_URL": self.url,
             "SANDSTREAM_NATS_USER": user,
-            "SANDSTREAM_NATS_PASSWORD": self.secrets[user],
+            credentials.PASSWORD_FILE: str(self.passwords / user),
         }
 
 
@@ -59,21 +60,26 @@ async def event_log(
 
     `own`: the one of this folder, though others keep one for the stack.
     """
-    secrets = passwords(state.secrets)
+    secrets = known(state)
     cluster = read(StackSettings).cluster
     if cluster and not own:
-        running = EventLogServer(cluster, secrets)
+        running = EventLogServer(cluster, secrets, state.passwords)
         await _set_up(running, read(LogSettings), None)
         yield running
         return
     # Port -1 lets the server choose.
     config = ServerConfig(
-        folder=state.nats, passwords=secrets, port=port or -1, host=read(StackSettings).nats_host
+        folder=state.nats,
+        passwords=secrets,
+        port=port or -1,
+        host=read(StackSettings).nats_host,
+        uid=confined.uid(state, NAME),
     )
+    config = replace(config, launcher=confined.event_log(config).launcher())
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     keeper = asyncio.create_task(_keep(config, state, say, ready))
     try:
-        running = EventLogServer(await ready, secrets)
+        running = EventLogServer(await ready, secrets, state.passwords)
         # Alone it holds every stream once, however many copies others are to hold.
         settings = read(LogSettings).model_copy(update={"replicas": 1})
         await _set_up(running, settings, state.nats)
@@ -83,6 +89,14 @@ async def event_log(
         with suppress(asyncio.CancelledError):
             await keeper
         leftovers.forget(state.running, NAME)
+
+
+def known(state: State) -> dict[str, str]:
+    """The users' passwords, made at the first start; each is in a file for its reader too."""
+    secrets = passwords(state.secrets)
+    owners = {name: confined.uid(state, name) for name in confined.NAMES}
+    credentials.write(state, secrets, owners)
+    return secrets
 
 
 async def _set_up(running: EventLogServer, settings: LogSettings, folder: Path | None) -> None:

@@ -6,13 +6,13 @@ import os
 import re
 import socket
 import sys
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from nix import channel, docker, images, pin
+from sandstream import confined, credentials, runtime
 from sandstream.state import CHECKOUT, State
 from sandstream.supervisor import Program
 
@@ -26,7 +26,6 @@ KEYS_FILE: Final = "SANDSTREAM_KEYS_FILE"
 #: A worker's uids: by default 64 slices of 1024, from 1,000,000 on.
 _UID_FIRST: Final = 1_000_000
 _UIDS: Final = 65_536
-_STACKS: Final = 4096
 #: In the order of their start; they stop the other way round, so that the API goes first.
 SERVICES: Final = ("projector", "worker", "api")
 
@@ -55,6 +54,10 @@ def set_up(state: State) -> SetUp:
             f"an older version filled the Nix store of {state.folder}, and a user's build may have"
             " rewritten any of it: run `make setup`, which fills a new one"
         )
+    try:
+        runtime.prepare()
+    except runtime.NotConfinableError as error:
+        raise NotSetUpError(str(error)) from None
     return SetUp(tags, channel.revision(state.folder))
 
 
@@ -69,14 +72,16 @@ def caches(channel_revision: str, ours: Mapping[str, str]) -> dict[str, str]:
     return {"SUBSTITUTERS": pin.PUBLIC_CACHE, "TRUSTED_PUBLIC_KEYS": pin.PUBLIC_KEY}
 
 
-def stack_number(state: State) -> int:
-    """A number of this state folder, the same at each start, hardly that of another one."""
-    return zlib.crc32(str(state.folder).encode()) % _STACKS
-
-
 def settings(ours: Mapping[str, str]) -> dict[str, str]:
-    """What the person who started us has set; a service does not run in that person's folder."""
-    told = {key: value for key, value in ours.items() if key.startswith(_PREFIX)}
+    """What the person who started us has set; a service does not run in that person's folder.
+
+    A password is handed over as a file.
+    """
+    told = {
+        key: value
+        for key, value in ours.items()
+        if key.startswith(_PREFIX) and key not in credentials.VARIABLES
+    }
     if told.get(KEYS_FILE):
         told[KEYS_FILE] = str(Path(told[KEYS_FILE]).absolute())
     return told
@@ -87,7 +92,7 @@ def own_to(state: State) -> dict[str, str]:
 
     The worker's name, which its containers bear, and the uids that these have.
     """
-    number = stack_number(state)
+    number = state.number
     host = re.sub(r"[^A-Za-z0-9_.-]+", "-", socket.gethostname())[:40] or "worker"
     return {
         "SANDSTREAM_WORKER_NAME": f"{host}-{number}",
@@ -114,8 +119,15 @@ def environment(
 
 
 def program(name: str, state: State, made: SetUp, port: int, nats: Mapping[str, str]) -> Program:
-    """A service is its folder: `python -m NAME`, in the checkout."""
+    """A service is its folder: `python -m NAME`, in the checkout.
+
+    Of all services the worker alone is root, and reaches Docker.
+    """
     env = environment(state, made, port, nats, os.environ)
+    argv = (sys.executable, "-m", name)
+    if name in confined.NAMES:
+        jail = confined.service(name, state, env)
+        return Program(name, (*jail.launcher(), *argv), confined.environment(env), CHECKOUT)
     if name == "worker":
         env |= caches(made.channel_revision, os.environ)  # a container may have to build for itself
-    return Program(name, (sys.executable, "-m", name), env, CHECKOUT)
+    return Program(name, argv, env, CHECKOUT)

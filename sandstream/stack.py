@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -23,6 +24,8 @@ from sandstream.supervisor import Child, Say, supervised
 from streams.settings import read
 
 _READY_SECONDS: Final = 60.0
+_SYSCTL: Final = "net.ipv4.ip_unprivileged_port_start"
+_FIRST_PORT: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
 class StackFailedError(Exception):
@@ -49,6 +52,7 @@ async def stack(state: State, *, port: int, nats_port: int, say: Say) -> AsyncIt
     async with AsyncExitStack() as cleanup:
         cleanup.enter_context(state.held())
         port = port or free_port(host)
+        _may_listen(port, nats_port)
         made = await asyncio.to_thread(set_up, state)
         for name in leftovers.end_all(state.running):
             say(f"{name} of an earlier life was still running: ended")
@@ -64,6 +68,17 @@ async def stack(state: State, *, port: int, nats_port: int, say: Say) -> AsyncIt
         running.pair = await building
         state.announce(running.url, log.url)
         yield running
+
+
+def _may_listen(*ports: int) -> None:
+    """Raises StackFailedError for a port that takes a capability, which no service has."""
+    first = int(_FIRST_PORT.read_text())
+    for port in ports:
+        if 0 < port < first:
+            raise StackFailedError(
+                f"port {port} is below {first}, where no service without privileges can listen:"
+                f" take another and put a proxy before it, or set sysctl {_SYSCTL}={port}"
+            )
 
 
 async def _ready(running: Stack) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+_NUMBERS: Final = 4096
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 
 
@@ -58,6 +60,16 @@ class State:
     @property
     def secrets(self) -> Path:
         return self.folder / "secrets.json"
+
+    @property
+    def passwords(self) -> Path:
+        """Of each user of the log, in a file that its reader owns."""
+        return self.folder / "passwords"
+
+    @property
+    def number(self) -> int:
+        """The same at each start, hardly that of another folder."""
+        return zlib.crc32(str(self.folder).encode()) % _NUMBERS
 
     @property
     def running(self) -> Path:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import stat
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -32,10 +34,53 @@ class NatsSettings(BaseSettings):
         default=None,
         description="User of this service on the NATS server; none: no authentication.",
     )
-    nats_password: SecretStr | None = Field(default=None, description="That user's password.")
+    nats_password_file: Path | None = Field(
+        default=None,
+        description="File with that user's password, readable by its owner alone (mode 0600).",
+    )
+    nats_password: SecretStr | None = Field(
+        default=None,
+        validate_default=True,
+        description="The password itself: `docker inspect` and /proc show it, so prefer the file.",
+    )
     jetstream_timeout_seconds: float = Field(
         default=5.0, gt=0, description="How long one request to JetStream may take."
     )
+
+    @field_validator("nats_password_file", mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        return given or None
+
+    @field_validator("nats_password_file")
+    @classmethod
+    def _private(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            secret(file)
+        return file
+
+    @field_validator("nats_password")
+    @classmethod
+    def _from_file(cls, given: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        file = info.data.get("nats_password_file")
+        if file is None:
+            return given
+        if given is not None:
+            raise ValueError("SANDSTREAM_NATS_PASSWORD_FILE is set too: unset one of them")
+        return SecretStr(secret(file))
+
+
+def secret(file: Path) -> str:
+    """The content of a file that its owner alone can read. Raises ValueError."""
+    try:
+        mode, text = file.stat().st_mode, file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"can't be read: {error}") from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise ValueError(f"other users can read it: `chmod 600 {file}`")
+    if not text:
+        raise ValueError("the file is empty")
+    return text
 
 
 @asynccontextmanager

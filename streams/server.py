@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import shutil
 import sys
@@ -21,6 +22,7 @@ _START_SECONDS: Final = 30.0
 _WATCH_SECONDS: Final = 1.0
 #: In the server's log after a write that the disk had no room for, and with each write since.
 _NO_ROOM: Final = b"no space left on device"
+_TOLD: Final = frozenset({"TZ", "GOMAXPROCS", "GOMEMLIMIT", "GOGC", "GODEBUG", "GOTRACEBACK"})
 _ROOM_BYTES: Final = 16 * 1024 * 1024
 #: More than any disk. Left out, it is 75 % of what is free at each start: a server whose log has
 #: grown would refuse to open a stream whose bound is above that.
@@ -57,6 +59,7 @@ class ServerConfig:
     """`port` -1 lets the server choose one. Everything it keeps is below `folder`.
 
     Of a cluster every server has a `name` of its own, and all have the same passwords.
+    `launcher` is the command line that confines it, as the user `uid` (needs root).
     """
 
     folder: Path
@@ -66,6 +69,26 @@ class ServerConfig:
     host: str = "127.0.0.1"
     name: str = "sandstream"
     cluster: Cluster | None = None
+    launcher: tuple[str, ...] = ()
+    uid: int | None = None
+
+    @property
+    def file(self) -> Path:
+        """Its configuration, which has all passwords."""
+        return self.folder / "nats.conf"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "nats.log"
+
+    @property
+    def ports(self) -> Path:
+        """Where it tells on which ports it listens: a folder of its own, if it has a user."""
+        return self.folder if self.uid is None else self.folder / "ports"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "jetstream"
 
     def text(self) -> str:
         """The configuration file. JSON, which the server reads as it reads its own format.
@@ -78,9 +101,9 @@ class ServerConfig:
             "server_name": self.name,
             "listen": f"{self.host}:{self.port}",
             "max_payload": 8 * 1024 * 1024,
-            "ports_file_dir": str(self.folder),
+            "ports_file_dir": str(self.ports),
             "jetstream": {
-                "store_dir": str(self.folder / "jetstream"),
+                "store_dir": str(self.store),
                 "max_file_store": _STORE_BYTES,
                 "sync_interval": self.sync,
             },
@@ -115,28 +138,25 @@ def executable() -> str:
 @asynccontextmanager
 async def server(config: ServerConfig) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """A running server and its URL; stopped cleanly at the end."""
-    config.folder.mkdir(parents=True, exist_ok=True)
-    file = config.folder / "nats.conf"
-    file.touch(mode=0o600)
-    file.write_text(config.text())
-    for ports in config.folder.glob("nats-server_*.ports"):
-        ports.unlink()  # of a life that was killed: another's pid may come again
-    log = config.folder / "nats.log"
+    _prepare(config)
+    log = config.log
     # Its words before it has read its configuration go to the log as well. It must hold nothing of
     # ours: whoever reads our output to its end would wait for it when we are killed.
     with log.open("ab") as out:
         process = await asyncio.create_subprocess_exec(
+            *config.launcher,
             executable(),
-            "--config", str(file),
+            "--config", str(config.file),
             "--log", str(log),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,
             stderr=out,
+            env=_environment(),
             start_new_session=True,
         )  # fmt: skip
     watch = asyncio.create_task(_watch(process, log))
     try:
-        yield process, await _ready(process, config.folder, log)
+        yield process, await _ready(process, config.ports, log)
     finally:
         watch.cancel()
         if process.returncode is None:
@@ -146,6 +166,34 @@ async def server(config: ServerConfig) -> AsyncIterator[tuple[asyncio.subprocess
             except TimeoutError:
                 process.kill()
                 await process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Of ours it has the time zone, and what Go's runtime is told: GOMEMLIMIT, say."""
+    return {name: value for name, value in os.environ.items() if name in _TOLD}
+
+
+def _prepare(config: ServerConfig) -> None:
+    """Its files and folders. The folder stays ours: it can put no link where we write."""
+    for folder in (config.folder, config.ports, config.store):
+        folder.mkdir(parents=True, exist_ok=True)
+    files.keep(config.file, config.text().encode(), mode=0o600, uid=config.uid)
+    config.log.touch()
+    for old in config.ports.glob("nats-server_*.ports"):
+        old.unlink()  # of a life that was killed: another's pid may come again
+    if config.uid is not None:
+        os.chown(config.log, config.uid, config.uid)
+        for folder in (config.ports, config.store):
+            _give(folder, config.uid)
+
+
+def _give(top: Path, uid: int) -> None:
+    """Make everything below it that user's: an earlier life may have run as another."""
+    # By open folders and without following links: what is below was written by the server.
+    for _, folders, names, here in os.fwalk(top.resolve()):
+        for name in (".", *folders, *names):
+            if os.stat(name, dir_fd=here, follow_symlinks=False).st_uid != uid:
+                os.chown(name, uid, uid, dir_fd=here, follow_symlinks=False)
 
 
 async def _watch(process: asyncio.subprocess.Process, log: Path) -> None:
@@ -169,9 +217,9 @@ async def _watch(process: asyncio.subprocess.Process, log: Path) -> None:
             return
 
 
-async def _ready(process: asyncio.subprocess.Process, folder: Path, log: Path) -> str:
+async def _ready(process: asyncio.subprocess.Process, told: Path, log: Path) -> str:
     """The server writes its ports to a file that bears its pid once it listens."""
-    ports = folder / f"nats-server_{process.pid}.ports"
+    ports = told / f"nats-server_{process.pid}.ports"
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _START_SECONDS
     while loop.time() < deadline:

@@ -16,6 +16,7 @@ from typing import Final
 
 from egress.settings import NetworkSettings
 from streams.connection import NatsSettings, connect
+from streams.descriptors import raise_limit
 from streams.log import EventLog
 from streams.memory import Ledger, MemorySettings
 from streams.settings import read
@@ -157,6 +158,7 @@ def main() -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    raise_limit()
     try:
         asyncio.run(run(settings, read(NatsSettings), reached, read(MemorySettings)))
     except WorkerError as error:

@@ -18,7 +18,7 @@ STATE = State(Path("/s"))
 
 def banner():
     console = Console(file=StringIO(), width=120)
-    log = EventLogServer("nats://127.0.0.1:4222", {})
+    log = EventLogServer("nats://127.0.0.1:4222", {}, STATE.passwords)
     serve._banner(console, STATE, Stack("http://127.0.0.1:8000", log), 1.0)
     return console.file.getvalue().splitlines()
 

@@ -17,7 +17,7 @@ from sandstream.services import NotSetUpError, SetUp, caches, environment, own_t
 from sandstream.state import State
 
 MADE = SetUp(ImageTags("base:1", "runner:1", "builder:1", "nats:1"), "revision")
-NATS = {"SANDSTREAM_NATS_USER": "api", "SANDSTREAM_NATS_PASSWORD": "own"}
+NATS = {"SANDSTREAM_NATS_USER": "api", "SANDSTREAM_NATS_PASSWORD_FILE": "/own"}
 
 
 def test_a_service_gets_settings_but_nothing_else_of_our_environment(tmp_path):
@@ -26,12 +26,14 @@ def test_a_service_gets_settings_but_nothing_else_of_our_environment(tmp_path):
         "AWS_SECRET": "x",
         "SANDSTREAM_ATTEMPTS": "5",
         "SANDSTREAM_NATS_PASSWORD": "of someone else",
+        "SANDSTREAM_NATS_PASSWORD_FILE": "/of/someone/else",
         "SANDSTREAM_STATE": "/elsewhere",
     }
     told = environment(State(tmp_path), MADE, 8000, NATS, ours)
     assert "AWS_SECRET" not in told
     assert told["SANDSTREAM_ATTEMPTS"] == "5"
-    assert told["SANDSTREAM_NATS_PASSWORD"] == "own"
+    assert told["SANDSTREAM_NATS_PASSWORD_FILE"] == "/own"
+    assert "SANDSTREAM_NATS_PASSWORD" not in told
     assert told["SANDSTREAM_STATE"] == str(tmp_path)
     assert told["SANDSTREAM_RUNNER_IMAGE"] == "runner:1"
 

@@ -103,3 +103,57 @@ def test_on_a_disk_that_others_have_filled_they_get_less_and_what_is_theirs_coun
     _disk(monkeypatch, total=1000_000, free=100_000)
     assert setup.share_of_disk(tmp_path) == int(0.4 * (100_000 + own))
     assert setup.share_of_disk(None) == 40_000
+
+
+def test_a_password_is_read_from_a_file(monkeypatch, tmp_path):
+    file = tmp_path / "password"
+    file.write_text("of a file\n")
+    file.chmod(0o600)
+    monkeypatch.setenv("SANDSTREAM_NATS_PASSWORD_FILE", str(file))
+    assert read(NatsSettings).nats_password.get_secret_value() == "of a file"
+    monkeypatch.setenv("SANDSTREAM_NATS_PASSWORD_FILE", "")
+    assert read(NatsSettings).nats_password is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "words"),
+    [
+        (0o644, "secret-1", "other users can read it: `chmod 600 {file}`"),
+        (0o640, "secret-1", "other users can read it: `chmod 600 {file}`"),
+        (0o600, " \n", "the file is empty"),
+        (None, "", "can't be read: [Errno 2] No such file or directory: '{file}'"),
+    ],
+)
+def test_a_password_file_that_can_not_be_used_is_said(monkeypatch, tmp_path, mode, text, words):
+    file = tmp_path / "password"
+    if mode is not None:
+        file.write_text(text)
+        file.chmod(mode)
+    monkeypatch.setenv("SANDSTREAM_NATS_PASSWORD_FILE", str(file))
+    said = refused(NatsSettings)
+    assert said.startswith(
+        f"wrong setting SANDSTREAM_NATS_PASSWORD_FILE: {words.format(file=file)}"
+    )
+    assert "secret" not in said
+
+
+def test_a_password_and_a_file_with_one_are_two(monkeypatch, tmp_path):
+    file = tmp_path / "password"
+    file.write_text("secret-1")
+    file.chmod(0o600)
+    monkeypatch.setenv("SANDSTREAM_NATS_PASSWORD_FILE", str(file))
+    monkeypatch.setenv("SANDSTREAM_NATS_PASSWORD", "secret-2")
+    said = refused(NatsSettings)
+    assert said == (
+        "wrong setting SANDSTREAM_NATS_PASSWORD:"
+        " SANDSTREAM_NATS_PASSWORD_FILE is set too: unset one of them\n"
+    )
+
+
+def refused(model) -> str:
+    """What a process says that ends for it."""
+    said = StringIO()
+    with redirect_stderr(said), pytest.raises(SystemExit) as ended:
+        read(model)
+    assert ended.value.code == WRONG_SETTING
+    return said.getvalue()
