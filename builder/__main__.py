@@ -9,18 +9,21 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
+from builder import decide
 from builder.builds import Builds
 from builder.catalogue import Catalogue
 from builder.collect import Collector, policy_of
+from builder.delegated import delegated
 from builder.jobs import Places
+from builder.provide import Provider, Trusted
 from builder.publish import Publisher, files_of
 from builder.service import Service
 from builder.settings import BuilderSettings, SharingSettings
 from builder.shared import Shared
-from builder.shells import Network, Nix, Shells
+from builder.shells import Nix, Shells
+from builder.trusted import recorded
 from egress.settings import NetworkSettings
 from init import nix
-from init.evaluator import delegated
 from streams.blobs import Blobs
 from streams.connection import NatsSettings, connect
 from streams.descriptors import raise_limit
@@ -34,7 +37,7 @@ _LOGGER: Final = logging.getLogger("builder")
 
 async def main() -> None:
     settings, sharing = read(BuilderSettings), read(SharingSettings)
-    reached = network(read(NetworkSettings))
+    reached = read(NetworkSettings)
     places = Places(settings.builder_run, settings.builder_state, settings.builder_cgroups)
     groups = await asyncio.to_thread(delegated, settings.builder_run / "delegated")
     places.clear(set(groups.folders.values()))
@@ -44,15 +47,30 @@ async def main() -> None:
     key = await publisher.prepare()
     _LOGGER.info("%s: signs as %s", settings.by, key)
     catalogue = Catalogue(shared.environments, shared.roots, built=publisher.soon)
-    publisher.resume(record.path for record, _ in catalogue.used())
-    builder = Nix(places, settings.store, groups, shared, reached)
-    shells = Shells(builder, catalogue)
+    publisher.resume(record.path for record, _ in catalogue.used() if record.private_to is None)
+    provider = Provider(
+        Trusted(
+            places,
+            settings.store,
+            groups,
+            recorded(settings.store, settings.channel_revision),
+            decide.operators(settings.builder_wall_seconds),
+            config=nix.fetch_config(reached.substituters, reached.trusted_public_keys)
+            if reached.fetches
+            else "",
+        )
+    )
+    made_with = Nix(places, settings.store, shared, settings.host_defaults)
+    shells = Shells(made_with, provider, catalogue)
     besides = [
         publisher.serve(),
         *collecting(settings, sharing, shared, catalogue),
         *(aside.serve() for aside in (places.aside, shared.aside)),
     ]
-    await serve(settings, shared, catalogue, shells, besides)
+    try:
+        await serve(settings, shared, catalogue, shells, besides)
+    finally:
+        await provider.close()
 
 
 async def serve(
@@ -103,16 +121,6 @@ async def serve(
             await asyncio.gather(*tasks, return_exceptions=True)
             await builds.close()
     _LOGGER.info("%s: stopped", settings.by)
-
-
-def network(settings: NetworkSettings) -> Network:
-    return Network(
-        config=nix.fetch_config(settings.substituters, settings.trusted_public_keys)
-        if settings.fetches
-        else "",
-        open=settings.dependencies_network == "open",
-        allowed=settings.beside_builder,
-    )
 
 
 def collecting(

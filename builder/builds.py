@@ -20,11 +20,16 @@ _STOP_SECONDS: Final = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An environment to build: the files that the shell may read, and the limits."""
+    """An environment to build: the files that the shell may read, and the limits.
+
+    `alone`: under these limits the result serves this submission and no other, so nobody joins.
+    """
 
     environment_id: str
     files: tuple[JobFile, ...]
     limits: StageLimits
+    submission_id: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,10 @@ Building = Callable[[str], AbstractAsyncContextManager[None]]
 Find = Callable[[str], Record | None]
 #: Builds an order until `stop` is set; raises BuilderError when it is our fault.
 Build = Callable[[Order, asyncio.Event], Awaitable[Built]]
+
+
+#: What makes two orders the same build: environment, limits, and who is to be alone with it.
+_Key = tuple[str, StageLimits, str]
 
 
 @dataclass(slots=True)
@@ -105,7 +114,7 @@ class Builds:
         self._find = find
         self._slots = asyncio.Semaphore(jobs)
         self._wall_seconds = wall_seconds
-        self._running: dict[tuple[str, StageLimits], _Running] = {}
+        self._running: dict[_Key, _Running] = {}
         self._tasks: set[asyncio.Task[Built]] = set()
 
     async def get(self, order: Order) -> Answer:
@@ -117,7 +126,7 @@ class Builds:
         loop = asyncio.get_running_loop()
         asked = loop.time()
         limits = decide.joinable(order.limits, self._wall_seconds)
-        key = (order.environment_id, limits)
+        key = (order.environment_id, limits, order.submission_id if order.alone else "")
         running = self._running.get(key)
         how: decide.How = "built" if running is None else "joined"
         if running is None:
@@ -129,6 +138,8 @@ class Builds:
             running.waiters -= 1
             if running.waiters == 0:
                 self._stop(key, running)
+        if how == "joined" and built.record is not None and built.record.private_to is not None:
+            return await self.get(order)  # it was to be shared, and came out as another's alone
         how = running.found or how
         began = running.building if how == "built" else None
         return Answer(how, built, (loop.time() if began is None else began) - asked)
@@ -140,7 +151,7 @@ class Builds:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, key: tuple[str, StageLimits], order: Order) -> _Running:
+    def _start(self, key: _Key, order: Order) -> _Running:
         running = _Running()
         running.task = asyncio.create_task(self._run(key, running, order))
         self._tasks.add(running.task)
@@ -148,7 +159,7 @@ class Builds:
         self._running[key] = running
         return running
 
-    async def _run(self, key: tuple[str, StageLimits], running: _Running, order: Order) -> Built:
+    async def _run(self, key: _Key, running: _Running, order: Order) -> Built:
         def waiting(another: Holder) -> None:
             if another == "builds":
                 running.found = "joined"
@@ -172,9 +183,7 @@ class Builds:
         finally:
             self._remove(key, running)
 
-    async def _wait(
-        self, running: _Running, key: tuple[str, StageLimits], limits: StageLimits
-    ) -> Built:
+    async def _wait(self, running: _Running, key: _Key, limits: StageLimits) -> Built:
         assert running.task is not None  # noqa: S101 - set where it is made
         waited = await _clocked(running, running.task, limits.wall_seconds)
         if running.task.done():
@@ -190,13 +199,13 @@ class Builds:
                 report = built.report
         return Built(decide.late(report, limits, waited))
 
-    def _stop(self, key: tuple[str, StageLimits], running: _Running) -> None:
+    def _stop(self, key: _Key, running: _Running) -> None:
         self._remove(key, running)
         running.stop.set()
         if running.task is not None and running.building is None:
             running.task.cancel()
 
-    def _remove(self, key: tuple[str, StageLimits], running: _Running) -> None:
+    def _remove(self, key: _Key, running: _Running) -> None:
         if self._running.get(key) is running:
             del self._running[key]
 

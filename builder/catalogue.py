@@ -29,7 +29,10 @@ _KNOWN_LETTERS: Final = 32 * 1024 * 1024
 class Record:
     """A built environment. `profile` is what `nix print-dev-env --json` printed, UTF-8.
 
-    `paths` is the closure with sizes and references, as JSON; older records have none.
+    `path` is the environment's own store path; its entries are those of `closure` that its build
+    made, `held` is what it holds in the store (its path, and the trusted ones that it needs), and
+    `paths` those with sizes and references, as JSON. `private_to` is the submission that it serves
+    alone; None: all that ask for it.
     """
 
     id: str
@@ -40,6 +43,13 @@ class Record:
     build_seconds: float
     size_bytes: int | None = None
     paths: str = ""
+    held: tuple[str, ...] = ()
+    private_to: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Under which it is kept: nobody looks for a private one's."""
+        return self.id if self.private_to is None else f"{self.id}.{self.private_to}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +98,9 @@ class Catalogue:
     async def keep(self, record: Record) -> None:
         """Root first, then the file, whole or not at all: what is found is there to stay."""
         await asyncio.to_thread(self._write, record)  # it waits for the disk
-        self._remember(record)
-        self._built(record.path)
+        if record.private_to is None:
+            self._remember(record)
+            self._built(record.path)
 
     def used(self) -> Iterator[tuple[Record, float]]:
         """Every record, and when (seconds of the epoch) it was last asked for."""
@@ -105,7 +116,7 @@ class Catalogue:
     def environments(self) -> Iterator[Used]:
         """The same for a collector."""
         for record, at in self.used():
-            yield Used(record.id, at, record.closure)
+            yield Used(record.key, at, record.held)
 
     def remove(self, id_: str, *, unused_since: float) -> bool:
         """Give an environment up, unless somebody asked for it after `unused_since`."""
@@ -138,21 +149,21 @@ class Catalogue:
 
     def _write(self, record: Record) -> None:
         self._roots.mkdir(parents=True, exist_ok=True)
-        _replace_link(record.path, self._roots / record.id)
+        _replace_link(record.path, self._roots / record.key)
         self._folder.mkdir(parents=True, exist_ok=True)
-        files.replace(self._file(record.id), orjson.dumps(asdict(record)))
+        files.replace(self._file(record.key), orjson.dumps(asdict(record)))
 
     def _read(self, id_: str) -> Record | None:
         try:
             data = orjson.loads(self._file(id_).read_bytes())
-            record = Record(**data | {"closure": tuple(data["closure"])})
+            record = Record(**data | {name: tuple(data[name]) for name in ("closure", "held")})
         except FileNotFoundError:
             return None
         except (orjson.JSONDecodeError, TypeError, KeyError) as error:
             _LOGGER.warning("record of environment %s: %r; building it again", id_, error)
             return None
         # a path may be a link that leads nowhere, and is there all the same
-        return record if all(os.path.lexists(path) for path in record.closure) else None
+        return record if all(os.path.lexists(path) for path in record.held) else None
 
     def _remember(self, record: Record) -> None:
         """The last of all that were asked for, in as many letters."""
@@ -172,7 +183,7 @@ class Catalogue:
 
 
 def _letters(record: Record) -> int:
-    return len(record.profile) + len(record.paths) + sum(map(len, record.closure))
+    return len(record.profile) + len(record.paths) + sum(map(len, record.closure + record.held))
 
 
 def _replace_link(points_to: str, at: Path) -> None:

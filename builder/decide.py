@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any, Final, Literal
 
 from init.frames import Report
-from init.limits import KIB, MIB, StageLimits
+from init.limits import KIB, LIMITS, MIB, Stage, StageLimits, defaults
 from init.outcome import Outcome
 from streams.fold import Status, Submission
 
 How = Literal["built", "joined", "hit"]
-
-#: How a daemon ends that did nothing wrong: we stop it when the evaluation is over.
-_STOPPED: Final = frozenset({Outcome.CANCELLED, Outcome.OK})
-#: A limit that the builds met explains why the evaluation failed.
-_LIMITS: Final = frozenset(
-    {
-        Outcome.WALL_TIME_LIMIT,
-        Outcome.CPU_TIME_LIMIT,
-        Outcome.MEMORY_LIMIT,
-        Outcome.DISK_LIMIT,
-        Outcome.FILE_SIZE_LIMIT,
-        Outcome.PROCESS_LIMIT,
-    }
-)
-_ORDER: Final = tuple(Outcome)
 
 
 def wanted(state: Submission) -> bool:
@@ -42,81 +28,49 @@ def joinable(limits: StageLimits, wall_seconds: float) -> StageLimits:
     return replace(limits, wall_seconds=wall_seconds)
 
 
-def together(evaluation: Report, builds: Report, limits: StageLimits) -> Report:
-    """One report of both halves of a job: the client that evaluates, and its daemon's builds.
-
-    Each half has a cgroup of its own (they are two containers), so the peak is the greater one.
-    """
-    cpu = evaluation.cpu_seconds + builds.cpu_seconds
-    report = replace(
-        evaluation,
-        cpu_seconds=cpu,
-        cpu_user_seconds=evaluation.cpu_user_seconds + builds.cpu_user_seconds,
-        cpu_system_seconds=evaluation.cpu_system_seconds + builds.cpu_system_seconds,
-        memory_peak_bytes=max(evaluation.memory_peak_bytes, builds.memory_peak_bytes),
-    )
-    if evaluation.outcome is Outcome.OK:
-        if cpu < limits.cpu_seconds:
-            return report
-        return replace(report, exit_code=None, **_too_long(cpu))
-    outcome: Outcome = evaluation.outcome
-    message = evaluation.message
-    # an evaluation is stopped, too, when its daemon has ended
-    stopped = outcome is Outcome.CANCELLED
-    rank = len(_ORDER) if stopped else _ORDER.index(outcome)
-    if builds.outcome in _LIMITS and _ORDER.index(builds.outcome) < rank:
-        outcome, message = builds.outcome, builds.message
-    elif cpu >= limits.cpu_seconds and rank > _ORDER.index(Outcome.CPU_TIME_LIMIT):
-        return replace(report, **_too_long(cpu))
-    return replace(report, outcome=outcome, message=message)
-
-
-def _too_long(cpu_seconds: float) -> dict[str, Any]:
-    message = f"{cpu_seconds:.1f} s of CPU time"
-    return {"outcome": Outcome.CPU_TIME_LIMIT, "message": message}
-
-
-def too_large(report: Report, size: int, limits: StageLimits) -> Report:
-    """The result of a shell whose new inputs together take more than the disk limit."""
-    message = f"{size} bytes were built; the limit is {limits.disk_bytes} bytes"
+def too_large(report: Report, limits: StageLimits) -> Report:
+    """The result of a shell whose own inputs together take more than the disk limit."""
+    message = f"more was built than the limit of {limits.disk_bytes} bytes"
     return replace(report, outcome=Outcome.DISK_LIMIT, exit_code=None, message=message)
 
 
-def too_large_a_file(report: Report, limits: StageLimits) -> Report:
-    """The result of a shell with a larger file in its new inputs than it may have."""
-    message = f"a file grew too large; the limit is {limits.file_size_bytes} bytes"
-    return replace(report, outcome=Outcome.FILE_SIZE_LIMIT, exit_code=None, message=message)
+#: With less of one of these a build can "succeed" crippled, and whoever shares it would trust that.
+#: Time is not among them: who runs out of it has no result.
+_DECISIVE: Final = ("memory_bytes", "processes", "disk_bytes", "file_size_bytes", "open_files")
 
 
-def sum_of(last: Report, *before: Report) -> Report:
-    """The last step's report, with what the steps before it have used."""
-    return replace(
-        last,
-        cpu_seconds=sum(report.cpu_seconds for report in (last, *before)),
-        cpu_user_seconds=sum(report.cpu_user_seconds for report in (last, *before)),
-        cpu_system_seconds=sum(report.cpu_system_seconds for report in (last, *before)),
-        memory_peak_bytes=max(report.memory_peak_bytes for report in (last, *before)),
-    )
+def lowered(limits: StageLimits, usual: StageLimits) -> list[str]:
+    """The names of those limits that are below the host's default, and so decide what is built."""
+    return [name for name in _DECISIVE if getattr(limits, name) < getattr(usual, name)]
 
 
-def left(
-    limits: StageLimits, evaluation: Report, fetch: Report, seconds: float
-) -> StageLimits | Outcome:
-    """The limits of what follows an evaluation and a fetch, or which one is used up."""
-    wall = limits.wall_seconds - seconds
-    cpu = limits.cpu_seconds - evaluation.cpu_seconds - fetch.cpu_seconds
-    if wall <= 0 or fetch.outcome is Outcome.WALL_TIME_LIMIT:
-        return Outcome.WALL_TIME_LIMIT
-    if cpu <= 0 or fetch.outcome is Outcome.CPU_TIME_LIMIT:
-        return Outcome.CPU_TIME_LIMIT
-    if fetch.outcome is Outcome.DISK_LIMIT:
-        return Outcome.DISK_LIMIT
-    return replace(limits, wall_seconds=wall, cpu_seconds=cpu)
+def why_private(limits: StageLimits, usual: StageLimits, starved: str) -> str | None:
+    """Why a build serves the submission alone that asked for it; None when all may share it."""
+    if names := lowered(limits, usual):
+        return f"it asked for less than the host's default of {', '.join(names)}"
+    return f"its build met {starved}, and may lack something" if starved else None
 
 
-def daemon_broke(report: Report) -> bool:
-    """Whether a daemon's end is our fault."""
-    return report.outcome not in _STOPPED and report.outcome not in _LIMITS
+def host_defaults(overrides: Mapping[str, Mapping[str, float]]) -> StageLimits:
+    """The dependencies stage's limits where a request asks for nothing.
+
+    `overrides` is that stage's part of SANDSTREAM_LIMITS: per limit its default and maximum.
+    """
+    values = asdict(defaults(Stage.DEPENDENCIES))
+    for limit in LIMITS:
+        given = overrides.get(limit.name, {})
+        wanted = given.get("default") or values[limit.name]
+        most = given.get("maximum") or limit.maximum(Stage.DEPENDENCIES)
+        values[limit.name] = limit.kind(min(wanted, most))
+    return StageLimits(**values)
+
+
+def operators(wall_seconds: float) -> StageLimits:
+    """The limits of what the trusted side builds: nobody's request decides about these."""
+    most: dict[str, Any] = {
+        limit.name: limit.kind(limit.maximum(Stage.DEPENDENCIES)) for limit in LIMITS
+    }
+    return StageLimits(**most | {"wall_seconds": wall_seconds})
 
 
 def there() -> Report:

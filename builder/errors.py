@@ -2,8 +2,10 @@
 
 BuilderError
 ├── DaemonFailed      the job's nix-daemon did not start, or ended by itself
-├── EvaluatorGone     the evaluator's container does not answer, or not in our words
 ├── NotRecorded       set-up has not recorded this channel's derivations (`trusted.py`)
+├── BoxGone           a build container ended, or does not answer in our words
+├── AttackedStore     a job wrote where trusted paths are; nothing of it is kept
+├── StaleStore        a path became trusted while a job built it for itself: the job begins again
 ├── WrongChannel      the submission was made for another channel than the one mounted here
 ├── StoreInUse        an older version's store can't be dropped: somebody uses it
 └── StoreFailed       a command of the store's own failed; command and words are kept
@@ -27,13 +29,39 @@ class DaemonFailed(BuilderError):
         self.words = words
 
 
-class EvaluatorGone(BuilderError):
-    """The evaluator broke off."""
+class BoxGone(BuilderError):
+    """A build container broke off."""
 
     def __init__(self, job: str, cause: str) -> None:
-        super().__init__(f"evaluation {job}: {cause}; does the evaluator's container run?")
+        super().__init__(f"build container of {job}: {cause}")
         self.job = job
         self.cause = cause
+
+
+class AttackedStore(BuilderError):
+    """A build reached out of Nix's sandbox, and changed paths that are not its own.
+
+    Only the job's own view of them: the store below can't be written to from there.
+    """
+
+    def __init__(self, environment_id: str, paths: list[str]) -> None:
+        super().__init__(
+            f"ATTACK: the build of environment {environment_id} wrote where trusted paths are:"
+            f" {', '.join(paths[:5])}; nothing of it is kept"
+        )
+        self.environment_id = environment_id
+        self.paths = paths
+
+
+class StaleStore(BuilderError):
+    """The job's snapshot of the store is too old."""
+
+    def __init__(self, environment_id: str, paths: list[str]) -> None:
+        super().__init__(
+            f"environment {environment_id}: {', '.join(paths[:5])} became trusted meanwhile"
+        )
+        self.environment_id = environment_id
+        self.paths = paths
 
 
 class WrongChannel(BuilderError):

@@ -25,7 +25,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class JobFolders:
-    """`folder` is shared with the evaluator and takes the socket; `scratch` is the builds'."""
+    """Of the trusted side's: `folder` takes the daemon's socket, `scratch` is the builds'."""
 
     name: str
     folder: Path
@@ -34,11 +34,6 @@ class JobFolders:
     @property
     def socket(self) -> Path:
         return self.folder / "socket"
-
-    @property
-    def proxy(self) -> Path:
-        """The socket of the job's proxy, which only we may use."""
-        return self.folder / "proxy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +65,7 @@ class Places:
         """
         job = JobFolders(name, self.jobs / name, self.scratch / name)
         try:
-            job.folder.mkdir(mode=0o755)
+            job.folder.mkdir(mode=0o700)
             job.scratch.mkdir(mode=0o700)
             yield job
         finally:

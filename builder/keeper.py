@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,23 +82,6 @@ def _emptied(told: Daemon) -> None:
         _LOGGER.error("job %s: its cgroup is not empty: %s", told.name, error)  # noqa: TRY400
     else:
         _LOGGER.warning("job %s: its keeper died; ended what it had kept", told.name)
-
-
-@contextmanager
-def stopped_with(kept: Keeper, stop: asyncio.Event) -> Iterator[asyncio.Event]:
-    """An event that is set by `stop`, and when the keeper has ended: then nothing can go on."""
-    either = asyncio.Event()
-
-    async def stopped() -> None:
-        await stop.wait()
-        either.set()
-
-    task = asyncio.create_task(stopped())
-    kept.report.add_done_callback(lambda _: either.set())
-    try:
-        yield either
-    finally:
-        task.cancel()
 
 
 async def _report(name: str, process: asyncio.subprocess.Process) -> Report:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import stat
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Final
 
 from builder.errors import StoreFailed
-from init import folders, nix
+from init import nix
 from streams.environments import StorePath
 
 _STORE_SECONDS: Final = 60.0
@@ -47,6 +46,11 @@ def import_argv() -> list[str]:
 def collect_argv() -> list[str]:
     """Delete everything that no root needs."""
     return ["nix-store", "--gc", "--quiet"]
+
+
+def delete_argv(paths: Iterable[str]) -> list[str]:
+    """Delete these paths, unless a root needs them."""
+    return ["nix-store", "--delete", *paths]
 
 
 async def run(
@@ -91,19 +95,6 @@ def sizes_of(database: Path, since: float = 0.0) -> dict[str, int]:
         return dict(connection.execute(query, (int(since),)))
 
 
-def largest_file(path: Path) -> int:
-    """Bytes of the largest file at or below a store path; 0 where there is none."""
-    if not path.is_dir() or path.is_symlink():
-        return path.lstat().st_size
-    found = folders.walk(str(path))
-    return max((one.st_size for one in found if not stat.S_ISDIR(one.st_mode)), default=0)
-
-
-async def closure(path: str) -> list[str]:
-    """The path and everything it refers to. Raises StoreFailed."""
-    return (await run(nix.closure_argv(path))).split()
-
-
 def described(database: Path, closure: Iterable[str]) -> tuple[StorePath, ...]:
     """The paths of a closure with sizes and references, sorted. Raises sqlite3.Error."""
     wanted = json.dumps(sorted(closure))
@@ -138,3 +129,69 @@ def closure_in(database: Path, path: str) -> tuple[str, ...]:
     )
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return tuple(path for (path,) in connection.execute(query, (path,)))
+
+
+def outputs_of(database: Path, derivations: Iterable[str]) -> dict[str, list[tuple[str, bool]]]:
+    """The outputs of derivations that are in the store, each with whether it is valid.
+
+    Raises sqlite3.Error.
+    """
+    query = (
+        "select drv.path, output.path, valid.id is not null from ValidPaths drv "
+        "join DerivationOutputs output on output.drv = drv.id "
+        "left join ValidPaths valid on valid.path = output.path "
+        "where drv.path in (select value from json_each(?))"
+    )
+    found: dict[str, list[tuple[str, bool]]] = {}
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        for drv, path, valid in connection.execute(query, (json.dumps(list(derivations)),)):
+            found.setdefault(drv, []).append((path, bool(valid)))
+    return found
+
+
+def registration(database: Path, paths: Iterable[str]) -> bytes:
+    """Those of the paths that are valid, with all that they refer to, for `nix-store --load-db`.
+
+    Its format is that of Nix's src/libstore/path-info.cc (`decodeValidPathInfo`): path, hash, size,
+    deriver, number of references, references; a line each. Raises sqlite3.Error.
+    """
+    needed = (
+        "with recursive needed(id) as (select id from ValidPaths where path in "
+        "(select value from json_each(?1)) union "
+        "select reference from Refs join needed on referrer = needed.id) "
+    )
+    infos = (
+        f"{needed} select id, path, hash, coalesce(narSize, 0) "  # noqa: S608 - two constants
+        "from ValidPaths join needed using (id)"
+    )
+    references = (
+        f"{needed} select referrer, path from Refs join needed "  # noqa: S608 - two constants
+        "on referrer = needed.id "
+        "join ValidPaths on reference = ValidPaths.id order by path"
+    )
+    wanted = (json.dumps(list(paths)),)
+    found: dict[int, list[str]] = {}
+    lines: list[str] = []
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        connection.execute("begin")  # one state for both questions
+        for referrer, path in connection.execute(references, wanted):
+            found.setdefault(referrer, []).append(path)
+        for id_, path, digest, size in connection.execute(infos, wanted):
+            others = found.get(id_, [])
+            hexadecimal = digest.removeprefix("sha256:")
+            lines += [path, hexadecimal, str(size), "", str(len(others)), *others]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def valid_since(database: Path, paths: Iterable[str]) -> dict[str, int]:
+    """Those of the paths that are valid and trusted, and when (epoch seconds) they became so.
+
+    An environment is what a job made: it is nobody's trusted path. Raises sqlite3.Error.
+    """
+    query = (
+        "select path, registrationTime from ValidPaths "
+        "where path in (select value from json_each(?))"
+    )
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        found = connection.execute(query, (json.dumps(list(paths)),))
+        return {path: at for path, at in found if not nix.is_environment(path.split("/")[3])}

@@ -156,10 +156,13 @@ class Service:
         files = [(file.name, await self._blobs.bytes_of(file.content)) for file in event.files]
         if environment_id(files, event.channel) != event.environment_id:
             raise BuilderError(f"the files are not those of environment {event.environment_id}")
+        limits = event.limits.dependencies
         return Order(
             event.environment_id,
             tuple(JobFile(name, content) for name, content in files),
-            event.limits.dependencies,
+            limits,
+            event.submission_id,
+            alone=bool(decide.lowered(limits, self._settings.host_defaults)),
         )
 
     async def _unwanted(self, event: DepsQueued) -> None:

@@ -10,7 +10,8 @@ from typing import Final
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from init.limits import LIMITS, Stage
+from builder import decide
+from init.limits import LIMITS, Stage, StageLimits
 
 _NAME: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _WALL: Final = next(limit for limit in LIMITS if limit.name == "wall_seconds")
@@ -80,7 +81,8 @@ class BuilderSettings(BaseSettings):
         description="Folder of this builder's signing key, and of its builds' scratch space.",
     )
     builder_run: Path = Field(
-        default=Path("/run/builder"), description="Folder of the sockets shared with the evaluator."
+        default=Path("/run/builder"),
+        description="Folder of the sockets of this builder's jobs, and of its build pool.",
     )
     builder_cgroups: Path = Field(
         default=Path("/cgroup"), description="Where the host's cgroups are mounted for the builder."
@@ -91,6 +93,17 @@ class BuilderSettings(BaseSettings):
     channel_revision: str = Field(
         description="Revision of the mounted channel; `make up` sets it. Others are not built."
     )
+
+    limits: dict[str, dict[str, dict[str, float]]] = Field(
+        default_factory=dict,
+        description="Other defaults and maxima of limits, as JSON:"
+        ' {"run": {"wall_seconds": {"default": 5, "maximum": 20}}}.',
+    )
+
+    @property
+    def host_defaults(self) -> StageLimits:
+        """The limits of a build whose request asks for none."""
+        return decide.host_defaults(self.limits.get(Stage.DEPENDENCIES.value, {}))
 
     @property
     def by(self) -> str:

@@ -140,7 +140,6 @@ GENERATORS: Final[dict[str, Callable[[], str]]] = {
     "settings": settings,
     "container": containers.submission,
     "jail-stage": jails.stage,
-    "jail-evaluator": jails.evaluator,
     "jail-daemon": jails.daemon,
     "jail-in-container": jails.in_container,
     "request-fields": fields.request,

@@ -32,13 +32,6 @@ def stage() -> str:
     return command(shell.stage_jail(box, made, Scratch("/box/run-0", 0), uid=1_000_017))
 
 
-def evaluator() -> str:
-    folder = "/run/builder/job"
-    return command(
-        nix.evaluator_jail(uid=30_001, files=f"{folder}/files", socket=f"{folder}/socket")
-    )
-
-
 def daemon() -> str:
     folder = "/run/builder/job"
     return command(

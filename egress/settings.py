@@ -29,8 +29,8 @@ class NetworkSettings(BaseSettings):
     dependencies_network: Literal["none", "substituters", "open"] = Field(
         default="substituters",
         description="What a build may reach: none; substituters: those, and for fixed-output"
-        " derivations what SANDSTREAM_DEPENDENCIES_ALLOW names; open: these derivations have the"
-        " builder's network, in a container the public internet.",
+        " derivations what SANDSTREAM_DEPENDENCIES_ALLOW names; open: all that is on the public"
+        " internet.",
     )
     dependencies_allow: str = Field(
         default="",
@@ -50,15 +50,8 @@ class NetworkSettings(BaseSettings):
         return self.dependencies_network != "none" and bool(self.substituters.strip())
 
     @property
-    def beside_builder(self) -> tuple[Rule, ...]:
-        """What a builder's job may reach by a proxy: it fetches from substituters without one."""
-        if self.dependencies_network != "substituters":
-            return ()
-        return rules.parse(self.dependencies_allow)
-
-    @property
     def in_container(self) -> tuple[Rule, ...]:
-        """The same in a submission's own container, which fetches for itself."""
+        """What a container that builds may reach by a proxy: its caches, and what is allowed."""
         match self.dependencies_network:
             case "none":
                 return ()

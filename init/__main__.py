@@ -1,7 +1,8 @@
-"""PID 1 of a submission's container: `python3 -P -s -S -m init`.
+"""PID 1 of a container: `python3 -P -s -S -m init`.
 
-Reads `Delegated`, answers `Ready`; reads one `Job`, answers with a frame for each stage and
-`End`. A failure of ours is a `Broken` frame and exit code 70 (sysexits' EX_SOFTWARE).
+Reads `Delegated`, answers `Ready`; reads one `Job` of a submission, answers with a frame for each
+stage and `End`; or reads one `Build` of a builder's (`init/builds.py`). A failure of ours is a
+`Broken` frame and exit code 70 (sysexits' EX_SOFTWARE).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from init import job, namespaces
 from init.box import Box
-from init.frames import Broken, Delegated, Frame, Job, Ready
+from init.frames import Broken, Build, Delegated, Frame, Job, Ready
 from init.pipes import moved_up
 from init.wire import Decoder, FrameError, encode
 
@@ -33,6 +34,11 @@ class Channel:
         null = os.open("/dev/null", os.O_RDWR)  # becomes 0, the lowest free one
         os.dup2(null, 1)
         self._frames = self._read()
+
+    @property
+    def fd(self) -> int:
+        """Can be read, or has ended, when there is something to hear."""
+        return self._from_worker
 
     def receive(self) -> Frame | None:
         """The next frame; None when the worker is gone."""
@@ -65,10 +71,16 @@ def serve(channel: Channel) -> None:
     work = channel.receive()
     if work is None:
         return
-    if not isinstance(work, Job):
-        raise FrameError(f"a {type(work).__name__} instead of a job")
-    for frame in job.perform(box, work):
-        channel.send(frame)
+    match work:
+        case Job():
+            for frame in job.perform(box, work):
+                channel.send(frame)
+        case Build():
+            from init import builds  # no submission needs it
+
+            builds.perform(box, work, channel)
+        case _:
+            raise FrameError(f"a {type(work).__name__} instead of a job")
 
 
 def main() -> int:

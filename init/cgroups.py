@@ -56,6 +56,16 @@ class Figures:
     cpu_system_seconds: float = 0.0
     oom_at_limit: bool = True
 
+    @property
+    def starved(self) -> str:
+        """What a program can survive that it met here; empty: nothing."""
+        met = []
+        if self.oom_kills:
+            met.append("an OOM kill")
+        if self.refused_forks:
+            met.append("a refused fork")
+        return " and ".join(met)
+
 
 @dataclass(frozen=True, slots=True)
 class _Names:

@@ -55,11 +55,14 @@ class Environment:
     """A built environment: what to mount, and what the shell has set.
 
     `closure` holds absolute store paths. `profile` is the output of `nix print-dev-env --json`,
-    taken once when the environment was built.
+    taken once when the environment was built. `path` is the environment's own store path, whose
+    entries stand for those paths of the closure that its build made; empty: the container has
+    built it itself, and sees everything at its own name.
     """
 
     closure: tuple[str, ...]
     profile: bytes
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class Report:
 
     `stdout` and `stderr` are cut exactly at their limit; `*_total` counts what was drained.
     `message` is ours, for a person: why the sandbox failed, or which limit was met.
+    `starved` says what the stage met that a program can survive and go on crippled: an OOM kill, a
+    refused fork; empty when it met nothing of the kind.
     """
 
     outcome: Outcome
@@ -106,14 +111,78 @@ class Report:
     message: str | None = None
     cpu_user_seconds: float = 0.0
     cpu_system_seconds: float = 0.0
+    starved: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DependenciesDone:
-    """The environment was built in this container, or could not be (then `environment` is None)."""
+    """The environment was built in this container, or could not be (then `environment` is None).
+
+    `written`: names directly below /nix/store that the build has made or changed. Of a builder's
+    job only; init reads it when all processes of the build are dead.
+    """
 
     report: Report
     environment: Environment | None = None
+    written: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A builder's job, in place of `Job`: build one shell's environment, and hand it over.
+
+    Init answers `Planned` as often as the build needs something that is not there, then
+    `DependenciesDone`. A builder that wants what was built sends `Export` then.
+    """
+
+    name: str
+    files: tuple[JobFile, ...]
+    limits: StageLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What the next step needs and the container's store lacks; init waits for `Provided`.
+
+    `derivations` would be built here, `fetched` are paths that a binary cache has. The names come
+    from an evaluation of the user's: data, not truth.
+    """
+
+    derivations: tuple[str, ...]
+    fetched: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Provided:
+    """The builder has made the trusted paths among them.
+
+    `registration` describes those paths as `nix-store --dump-db` prints them, with all that they
+    refer to; empty: nothing was added.
+    """
+
+    registration: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The builder wants no more of its build: init ends it and reports what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """The builder wants these entries of the store: init sends their NAR as `Piece`s, then `End`.
+
+    One NAR of one folder; its entries are `names`, sorted.
+    """
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The next bytes of the NAR."""
+
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,4 +210,19 @@ class Broken:
     reason: str
 
 
-Frame = Delegated | Job | Ready | DependenciesDone | CompileDone | RunDone | End | Broken
+Frame = (
+    Delegated
+    | Job
+    | Ready
+    | DependenciesDone
+    | CompileDone
+    | RunDone
+    | End
+    | Broken
+    | Build
+    | Planned
+    | Provided
+    | Stop
+    | Export
+    | Piece
+)

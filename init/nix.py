@@ -1,19 +1,22 @@
 """Every Nix command line: what is run, with which environment, and in which jail.
 
-A shell becomes an environment in one program of three steps, the same in an evaluator's jail
-(where Nix is an untrusted client of a job's daemon) and in a submission's own container (where
-the store is a private one): build the shell's inputs, name their closure, take its variables.
+A shell becomes an environment in three steps: build the shell's inputs, name their closure, take
+its variables. A submission's own container does them in one program. In a builder's container an
+evaluation comes first, so that the trusted side can add what the shell needs of it.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from init import relay
 from init.jail import DEVICES, NIX_POLICY, REAPER, Bind, Jail, Mount, Symlink
 from init.process import LOG_FD, STARTED_FD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 STORE: Final = "/nix/store"
 CHANNEL: Final = "/channel"
@@ -28,7 +31,20 @@ MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
 #: The jail's own, and in it that of each build's sandbox. A build that could make one more would
 #: have every capability in it: packet filters, raw sockets and mounts of the kernel's.
 _USER_NAMESPACES: Final = 2
-_SOCKET: Final = "/run/nix.socket"
+#: Where a job's jail finds what the trusted side has added, and its links to derivations.
+_REGISTRATION: Final = "/run/registration"
+_ROOT: Final = "/tmp/shell"  # noqa: S108 - a tmpfs of the jail's
+_READ_ROOT: Final = f'"$(readlink {_ROOT})"'
+_PRINT_DEV_ENV: Final = (
+    "nix",
+    "--offline",  # all inputs are here; without it Nix warns that there is no network
+    "print-dev-env",
+    "--json",
+)
+#: What the trusted side has added becomes known to the job's own database.
+REGISTER: Final = (
+    f"if [ -e {_REGISTRATION} ]; then nix-store --load-db < {_REGISTRATION} || exit; fi\n"
+)
 _STORE_PATH: Final = re.compile(r"/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+\-._?=]+")
 #: No evaluation reads what was not given to it, the store's other paths included.
 _RESTRICTED: Final = (
@@ -73,20 +89,39 @@ def inputs_argv() -> list[str]:
 
 
 def instantiate_argv() -> list[str]:
-    """Evaluate only: write the inputs' derivations to the store and print the one of all."""
-    return ["nix-instantiate", SHELL, "--attr", "inputDerivation", *_RESTRICTED]
+    """Evaluate once: write the derivations of the shell's inputs and of the shell itself.
+
+    It builds nothing, so a derivation whose output the evaluation reads (import from derivation)
+    ends it, and Nix says which. Prints a link to each of the two.
+    """
+    return [
+        "nix-instantiate", SHELL,
+        "--attr", "inputDerivation",
+        "--attr", "''",  # the shell itself
+        "--add-root", _ROOT,  # without one Nix warns that its collector may come
+        "--option", "max-jobs", "0",
+        *_RESTRICTED,
+    ]  # fmt: skip
+
+
+def plan_argv(derivation: str) -> list[str]:
+    """Say what building `derivation` would build, and what it would fetch."""
+    return ["nix-store", "--realise", "--dry-run", derivation]
+
+
+def build_argv(derivation: str) -> list[str]:
+    """Build a derivation that is in the store; prints its output's path."""
+    return ["nix-build", derivation, "--no-out-link"]
 
 
 def profile_argv() -> list[str]:
     """Print the shell's variables and functions as JSON; all that it builds is one script's run."""
-    return [
-        "nix",
-        "--offline",  # all inputs are here; without it Nix warns that there is no network
-        "print-dev-env",
-        "--json",
-        "--file", SHELL,
-        *_RESTRICTED,
-    ]  # fmt: skip
+    return [*_PRINT_DEV_ENV, "--file", SHELL, *_RESTRICTED]
+
+
+def profile_of_argv(derivation: str) -> list[str]:
+    """The same of a shell's derivation: nothing is evaluated."""
+    return [*_PRINT_DEV_ENV, derivation]
 
 
 def closure_argv(path: str) -> list[str]:
@@ -99,20 +134,60 @@ def script() -> str:
 
     One process tree under one clock, so that the limits hold for all steps together.
     """
-    closure = " ".join(closure_argv('"$inputs"'))
+    return _build_script(_words(inputs_argv()), _words(profile_argv()))
+
+
+def plan_script() -> str:
+    """Evaluate; then print the two derivations, and what the first one lacks."""
     return "\n".join(
         (
-            f"inputs=$({_words(inputs_argv())}) || exit",
-            f"{closure} || exit",
-            'echo "inputs $inputs"',
-            f"exec {_words(profile_argv())}",
+            f"{_words(instantiate_argv())} > /dev/null || exit",
+            f'for link in {_ROOT} {_ROOT}-[0-9]*; do echo "derivation $(readlink "$link")"; done',
+            f"exec {_words(plan_argv(_READ_ROOT))} 2>&1",
         )
     )
 
 
-def instantiate_script() -> str:
-    """The program that only evaluates, so that the builder can fetch before anything is built."""
-    return f"exec {_words(instantiate_argv())}"
+def plan_of_script(derivation: str) -> str:
+    """Print what a derivation lacks that the evaluation asked for."""
+    return f"exec {_words(plan_argv(quoted(derivation)))} 2>&1"
+
+
+def realise_script(derivation: str) -> str:
+    """Build what an evaluation asked for, so that it can go on."""
+    return f"{REGISTER}exec {_words(build_argv(quoted(derivation)))} > /dev/null"
+
+
+def build_script(inputs: str, shell: str) -> str:
+    """As `script`, from derivations: whatever the trusted side has added is registered first."""
+    built = _build_script(
+        _words(build_argv(quoted(inputs))), _words(profile_of_argv(quoted(shell)))
+    )
+    return f"{REGISTER}{built}"
+
+
+def _build_script(build: str, profile: str) -> str:
+    closure = " ".join(closure_argv('"$inputs"'))
+    return "\n".join(
+        (
+            f"inputs=$({build}) || exit",
+            f"{closure} || exit",
+            'echo "inputs $inputs"',
+            f"exec {profile}",
+        )
+    )
+
+
+def quoted(path: str) -> str:
+    """A store path as a shell's word. Raises ValueError for what is none."""
+    if not is_store_path(path):
+        raise ValueError(f"no store path: {path!r}")
+    return f"'{path}'"
+
+
+def is_environment(name: str) -> bool:
+    """Whether a name directly below /nix/store is that of an environment, anybody's."""
+    return name[32:].startswith("-environment-")
 
 
 def is_root_of_a_build(path: str) -> bool:
@@ -154,64 +229,50 @@ def fetch_config(substituters: str, trusted_public_keys: str) -> str:
     return f"{caches}\nmax-jobs = 0\nbuilders =\nfallback = false"
 
 
-def fetch_script(derivation: str) -> str:
-    """Fetch what building `derivation` would need and a cache has; only whole outputs, by path.
+def fetch_script(paths: Iterable[str]) -> str:
+    """Take from the caches what they have of these paths; nothing is built.
 
-    No derivation is handed to this Nix, which has a network: the dry run only names paths. Only
-    `open` gives one to the builds as well.
+    No derivation is handed to this Nix, which has a network.
     """
-    return (
-        f"nix-store --realise --dry-run '{derivation}' 2>&1"
-        " | sed -n '/ will be fetched/,/^[^ ]/ s|^  \\(/nix/store/[^ ]*\\)$|\\1|p'"
-        " | xargs -r nix-store --realise --keep-going"
-    )
+    return f"exec nix-store --realise --keep-going {' '.join(quoted(path) for path in paths)}"
 
 
-def daemon_jail(
-    *, uid: int, store: str, folder: str, scratch: str, network: bool = False, proxy: str = ""
-) -> Jail:
-    """A daemon for one job: whoever can reach the socket in `folder` may build, and no more.
+def daemon_jail(*, uid: int, store: str, folder: str, scratch: str) -> Jail:
+    """The store's own daemon, for one job of the trusted side's.
 
-    Its network is a namespace of its own and empty, so neither a build nor a fixed-output
-    derivation reaches anything; unless `network` says otherwise, for the latter, or `proxy` is the
-    socket of one. Nobody is trusted: a client can't add substituters, switch off the sandbox or
-    import paths that nobody signed.
+    It builds recorded derivations alone, over trusted inputs. Its socket lies in `folder`, which
+    only the store's owner can enter. It has no network, and nobody is trusted beyond building.
     """
-    script = "exec nix-daemon"
     config = ("trusted-users =", "allowed-users = *", f"build-dir = {BUILD_DIR}")
     return Jail(
-        command=(REAPER, "--", *_sh(relay.before(script) if proxy else script)),
+        command=(REAPER, "--", *_sh("exec nix-daemon")),
         mounts=(
             *_SYSTEM,
             *_TERMINALS,
             Bind(store, "/nix", writable=True),
             Bind(folder, folder, writable=True),
             Bind(scratch, BUILD_DIR, writable=True),
-            *(_NETWORK if network else ()),
-            *(relay.mounts(proxy) if proxy else ()),
         ),
         cwd="/",
         outer_uid=uid,
         environment=(
             *_COMMON,
-            *(relay.environment() if proxy else ()),
             ("NIX_REMOTE", "local"),
             ("NIX_DAEMON_SOCKET_PATH", f"{folder}/socket"),
             ("NIX_CONFIG", "\n".join(config)),
         ),
         policy=NIX_POLICY,
         user_namespaces=_USER_NAMESPACES,
-        network=network,
         proc_writable=True,
         pass_fds=(STARTED_FD,),
         log_fd=LOG_FD,
     )
 
 
-def fetch_jail(*, uid: int, store: str, derivation: str, config: str) -> Jail:
-    """The builder's own fetch for one job: it has the network and the store, and nothing builds."""
+def fetch_jail(*, uid: int, store: str, paths: Iterable[str], config: str) -> Jail:
+    """The trusted side's own fetch: it has the network and the store, and nothing builds."""
     return Jail(
-        command=(REAPER, "--", *_sh(fetch_script(derivation))),
+        command=(REAPER, "--", *_sh(fetch_script(paths))),
         mounts=(*_SYSTEM, Bind(store, "/nix", writable=True), *_NETWORK),
         cwd="/",
         outer_uid=uid,
@@ -222,39 +283,25 @@ def fetch_jail(*, uid: int, store: str, derivation: str, config: str) -> Jail:
     )
 
 
-def evaluator_jail(*, uid: int, files: str, socket: str, program: str | None = None) -> Jail:
-    """An evaluation: it sees the shell's files, the channel, the store and its daemon's socket."""
-    return Jail(
-        command=(REAPER, "--", *_sh(program or script())),
-        mounts=(
-            *_SYSTEM,
-            Bind(STORE, STORE),
-            Mount("tmpfs", "/nix/var/nix", "mode=755"),  # or Nix takes a store under HOME
-            Bind(CHANNEL, CHANNEL),
-            Bind(socket, _SOCKET, writable=True),
-            Bind(files, FILES),
-        ),
-        cwd=FILES,
-        outer_uid=uid,
-        environment=(
-            *_COMMON,
-            ("NIX_REMOTE", f"unix://{_SOCKET}"),
-            ("NIX_PATH", f"nixpkgs={CHANNEL}"),
-        ),
-        pass_fds=(STARTED_FD,),
-        log_fd=LOG_FD,
-    )
-
-
 def container_jail(
-    *, uid: int, files: str, var: str, scratch: str, proxy: str = "", config: str = ""
+    *,
+    uid: int,
+    files: str,
+    var: str,
+    scratch: str,
+    proxy: str = "",
+    config: str = "",
+    program: str | None = None,
+    registration: str = "",
 ) -> Jail:
-    """A whole Nix in a submission's own container: a plain local store, no daemon, no network.
+    """A whole Nix in a container of the job's own: a plain local store, no daemon, no network.
 
     With the socket of a `proxy`: what that allows. `config` has the caches that are behind it.
+    `registration` is a file for `nix-store --load-db`.
     """
+    program = program or script()
     return Jail(
-        command=(REAPER, "--", *_sh(relay.before(script()) if proxy else script())),
+        command=(REAPER, "--", *_sh(relay.before(program) if proxy else program)),
         mounts=(
             *_SYSTEM,
             *_TERMINALS,
@@ -263,6 +310,7 @@ def container_jail(
             Bind(CHANNEL, CHANNEL),
             Bind(scratch, BUILD_DIR, writable=True),
             Bind(files, FILES),
+            *((Bind(registration, _REGISTRATION),) if registration else ()),
             *(relay.mounts(proxy) if proxy else ()),
         ),
         cwd=FILES,

@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from init import profile as profiles
-from init.frames import DependenciesDone, Environment
+from init.frames import DependenciesDone, Environment, Report
 from init.nix import is_store_path
 from init.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from init.frames import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,24 +113,6 @@ def explained(stderr: bytes) -> bytes:
     return stderr + "".join(f"sandstream: {hint}\n" for hint in hints).encode()
 
 
-#: The last words of a client whose daemon, or the daemon's process that serves it, has died: at
-#: work, while they greet each other, or before.
-_DISCONNECTED: Final = re.compile(
-    rb"error: (?:Nix daemon disconnected unexpectedly|unexpected end-of-file"
-    rb"|(?:(?:read|write) of \d+ bytes|writing to file): (?:Connection reset by peer|Broken pipe)"
-    rb"|cannot connect to socket at '/run/nix\.socket')"
-)
-
-
-def daemon_gone(stderr: bytes) -> bool:
-    """Whether Nix ended because its daemon did: that says nothing of the shell.
-
-    A shell can say the same words. Then it is built again, and at the deadline by a worker.
-    """
-    last = stderr.rstrip().rpartition(b"\n")[2]
-    return _DISCONNECTED.search(last) is not None
-
-
 #: The last words of a Nix that has met the lock of a build of the store's owner.
 _ANOTHERS_LOCK: Final = re.compile(rb"/nix/store/[^/\s]+\.lock\W{0,2}: Permission denied\s*\Z")
 
@@ -187,10 +167,61 @@ def refused(report: Report, why: str) -> Report:
 
 
 def instantiated(report: Report) -> Report:
-    """The report of an evaluation alone: its stdout is the derivation's path, or nothing."""
-    if report.outcome is Outcome.OK:
-        return report
+    """The report of a step that failed, as its submission gets it."""
     return concluded(report)[0]
+
+
+def nothing_used() -> Report:
+    """The report of a job before its first step."""
+    return Report(Outcome.OK, 0, None, 0.0, 0.0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an evaluation made, and what building it would build and fetch; store paths all."""
+
+    derivations: tuple[str, ...]
+    built: tuple[str, ...]
+    fetched: tuple[str, ...]
+
+
+def plan(stdout: bytes) -> Plan:
+    """What a plan's script printed. What is no store path is left out. Pure."""
+    derivations: list[str] = []
+    lists: dict[str, list[str]] = {"built": [], "fetched": []}
+    into: list[str] | None = None
+    for line in stdout.decode(errors="replace").split("\n"):
+        word, _, path = line.partition(" ")
+        if word == "derivation":
+            derivations.append(path)
+        elif line.startswith("  "):
+            if into is not None:
+                into.append(line[2:])
+        else:
+            heading = _PLANNED.match(line)
+            into = lists[heading[1]] if heading else None
+    found = (derivations, *lists.values())
+    return Plan(*(tuple(path for path in paths if is_store_path(path)) for paths in found))
+
+
+#: The headings of a dry run (Nix's src/libmain/shared.cc, `printMissing`).
+_PLANNED: Final = re.compile(
+    r"th(?:is|ese)(?: \d+)? (?:derivations?|paths?) will be (built|fetched)\b.*:$"
+)
+#: The last words of an evaluation that asked for a build where none may be.
+_WANTED: Final = re.compile(rb"error: Cannot build '(/nix/store/[^'\s]+\.drv)'\.")
+
+
+def wanted_by_evaluation(report: Report) -> str | None:
+    """The derivation whose output an evaluation reads, where it ended because of that.
+
+    A shell can say the same words. Then it names a derivation of its own, and no more.
+    """
+    if report.outcome is not Outcome.NONZERO_EXIT:
+        return None
+    found = _WANTED.findall(report.stderr)
+    last = found[-1].decode() if found else ""
+    return last if is_store_path(last) else None
 
 
 def done(report: Report) -> DependenciesDone:

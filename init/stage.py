@@ -93,6 +93,7 @@ def run(
         message=judgement.message,
         cpu_user_seconds=figures.cpu_user_seconds,
         cpu_system_seconds=figures.cpu_system_seconds,
+        starved=figures.starved,
     )
 
 

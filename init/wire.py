@@ -14,18 +14,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 from init.frames import (
     Broken,
+    Build,
     Case,
     CompileDone,
     Delegated,
     DependenciesDone,
     End,
     Environment,
+    Export,
     Frame,
     Job,
     JobFile,
+    Piece,
+    Planned,
+    Provided,
     Ready,
     Report,
     RunDone,
+    Stop,
 )
 from init.limits import Stage, StageLimits, TotalLimits
 from init.outcome import Outcome
@@ -75,13 +81,17 @@ def _report_in(data: dict[str, Any], blobs: _Blobs) -> Report:
 def _environment_out(environment: Environment | None, blobs: _Blobs) -> dict[str, Any] | None:
     if environment is None:
         return None
-    return {"closure": environment.closure, "profile": blobs.put(environment.profile)}
+    return {
+        "closure": environment.closure,
+        "profile": blobs.put(environment.profile),
+        "path": environment.path,
+    }
 
 
 def _environment_in(data: dict[str, Any] | None, blobs: _Blobs) -> Environment | None:
     if data is None:
         return None
-    return Environment(tuple(data["closure"]), blobs.parts[data["profile"]])
+    return Environment(tuple(data["closure"]), blobs.parts[data["profile"]], data["path"])
 
 
 def _job_out(job: Job, blobs: _Blobs) -> dict[str, Any]:
@@ -120,11 +130,12 @@ def _out(frame: Frame, blobs: _Blobs) -> dict[str, Any]:  # noqa: PLR0911 - one 
             return {"frame": "job"} | _job_out(frame, blobs)
         case Ready():
             return {"frame": "ready"}
-        case DependenciesDone(report, environment):
+        case DependenciesDone(report, environment, written):
             return {
                 "frame": "dependencies",
                 "report": _report_out(report, blobs),
                 "environment": _environment_out(environment, blobs),
+                "written": written,
             }
         case CompileDone(report):
             return {"frame": "compile", "report": _report_out(report, blobs)}
@@ -134,6 +145,31 @@ def _out(frame: Frame, blobs: _Blobs) -> dict[str, Any]:  # noqa: PLR0911 - one 
             return {"frame": "end"}
         case Broken(reason):
             return {"frame": "broken", "reason": reason}
+        case _:
+            return _build_out(frame, blobs)
+
+
+def _build_out(
+    frame: Build | Planned | Provided | Stop | Export | Piece, blobs: _Blobs
+) -> dict[str, Any]:
+    match frame:
+        case Build(name, files, limits):
+            return {
+                "frame": "build",
+                "name": name,
+                "files": [[file.name, blobs.put(file.content)] for file in files],
+                "limits": asdict(limits),
+            }
+        case Planned(derivations, fetched):
+            return {"frame": "planned", "derivations": derivations, "fetched": fetched}
+        case Provided(registration):
+            return {"frame": "provided", "registration": blobs.put(registration)}
+        case Stop():
+            return {"frame": "stop"}
+        case Export(names):
+            return {"frame": "export", "names": names}
+        case Piece(data):
+            return {"frame": "piece", "data": blobs.put(data)}
 
 
 def _in(data: dict[str, Any], blobs: _Blobs) -> Frame:  # noqa: PLR0911 - one for each frame
@@ -146,7 +182,9 @@ def _in(data: dict[str, Any], blobs: _Blobs) -> Frame:  # noqa: PLR0911 - one fo
             return Ready()
         case "dependencies":
             return DependenciesDone(
-                _report_in(data["report"], blobs), _environment_in(data["environment"], blobs)
+                _report_in(data["report"], blobs),
+                _environment_in(data["environment"], blobs),
+                tuple(data["written"]),
             )
         case "compile":
             return CompileDone(_report_in(data["report"], blobs))
@@ -156,6 +194,28 @@ def _in(data: dict[str, Any], blobs: _Blobs) -> Frame:  # noqa: PLR0911 - one fo
             return End()
         case "broken":
             return Broken(data["reason"])
+        case other:
+            return _build_in(other, data, blobs)
+
+
+def _build_in(kind: str, data: dict[str, Any], blobs: _Blobs) -> Frame:
+    match kind:
+        case "build":
+            return Build(
+                data["name"],
+                tuple(JobFile(name, blobs.parts[index]) for name, index in data["files"]),
+                StageLimits(**data["limits"]),
+            )
+        case "planned":
+            return Planned(tuple(data["derivations"]), tuple(data["fetched"]))
+        case "provided":
+            return Provided(blobs.parts[data["registration"]])
+        case "stop":
+            return Stop()
+        case "export":
+            return Export(tuple(data["names"]))
+        case "piece":
+            return Piece(blobs.parts[data["data"]])
         case other:
             raise FrameError(f"unknown frame {other!r}")
 

@@ -161,10 +161,10 @@ async def _live(stack: BuilderStack, state: State, ready: asyncio.Future[Pair]) 
         try:
             return str(await pair.died())
         finally:
-            # The containers go, and with them what they said.
-            words = [await one.log(_LOG_LINES) for one in (pair.builder, pair.evaluator)]
+            # The container goes, and with it what it said.
+            words = await pair.builder.log(_LOG_LINES)
             with _log(state).open("a") as log:
-                log.write("".join(words))
+                log.write(words)
 
 
 async def _described(state: State, made: SetUp, nats: Mapping[str, str]) -> BuilderStack:

@@ -22,13 +22,12 @@ from aiodocker.exceptions import DockerError
 
 from init.delegation import delegate
 from init.wire import encode
+from sandstream.buildpool import BuildPool, PoolDiedError, build_pool
 from sandstream.plans import (
     BUILDER_UID,
-    EVALUATOR_UID,
     BuilderStack,
     builder_config,
     cache_config,
-    evaluator_config,
     storekeeper_config,
 )
 from streams import files
@@ -74,12 +73,17 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    builder: Running
-    evaluator: Running
+    """A builder, and the pool of its build containers."""
 
-    async def died(self) -> ContainerDiedError:
+    builder: Running
+    pool: BuildPool
+
+    async def died(self) -> Exception:
         """Wait until either ends: neither is of use without the other."""
-        tasks = [asyncio.create_task(each.died()) for each in (self.builder, self.evaluator)]
+        tasks: list[asyncio.Task[Exception]] = [
+            asyncio.create_task(self.builder.died()),
+            asyncio.create_task(self.pool.died()),
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return done.pop().result()
@@ -98,11 +102,11 @@ def prepare(stack: BuilderStack) -> None:
         (stack.own, BUILDER_UID),
         (stack.cache, BUILDER_UID),
         (stack.run / "jobs", BUILDER_UID),
-        (stack.run / "evaluator", EVALUATOR_UID),
     ):
         _folder(folder, uid)
-    # what builds write, and the signing key, are the builder's own business
+    # the signing key, and the sockets of the trusted side, are the builder's own business
     stack.own.chmod(0o700)
+    (stack.run / "jobs").chmod(0o700)
 
 
 def _prepare_store(stack: BuilderStack) -> None:
@@ -121,28 +125,24 @@ def _folder(folder: Path, uid: int) -> None:
 
 @asynccontextmanager
 async def builder_pair(stack: BuilderStack) -> AsyncIterator[Pair]:
-    """Both containers run and the evaluator listens; at the end both are removed.
+    """The builder runs and its pool of build containers listens; at the end both are gone.
 
-    What an earlier life of this instance left is removed first. Raises ContainerDiedError, or
-    DockerError when the engine refuses.
+    What an earlier life of this instance left is removed first. Raises ContainerDiedError,
+    PoolDiedError, or DockerError when the engine refuses.
     """
     async with AsyncExitStack() as cleanup:
         docker, stack = await _engine(cleanup, stack)
-        for role in ("builder", "evaluator"):
-            await _remove_left(docker, role, stack.instance)
+        await _remove_left(docker, "builder", stack.instance)
         prepare(stack)
-        evaluator = await cleanup.enter_async_context(
-            _started(docker, f"{stack.instance}-evaluator", evaluator_config(stack))
-        )
-        _delegate(stack, "evaluator/delegated", evaluator, EVALUATOR_UID)
+        pool = await cleanup.enter_async_context(build_pool(stack))
         builder = await cleanup.enter_async_context(
             _started(docker, f"{stack.instance}-builder", builder_config(stack))
         )
         _delegate(stack, "delegated", builder, BUILDER_UID)
         if stack.cache_listen:
             await cleanup.enter_async_context(cache_server(stack))
-        pair = Pair(builder, evaluator)
-        await _listening(stack.run / "evaluator" / "socket", pair)
+        pair = Pair(builder, pool)
+        await _listening(stack.pool, pair)
         yield pair
 
 
@@ -225,7 +225,7 @@ def _delegate(stack: BuilderStack, file: str, running: Running, uid: int) -> Non
 
 async def _listening(socket: Path, container: Pair | Running) -> None:
     """Until the socket is there. Raises ContainerDiedError."""
-    died = asyncio.create_task(container.died())
+    died: asyncio.Task[Exception] = asyncio.create_task(container.died())
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _READY_SECONDS
     try:
@@ -233,8 +233,9 @@ async def _listening(socket: Path, container: Pair | Running) -> None:
             if died.done():
                 raise died.result()
             if loop.time() > deadline:
-                one = container.evaluator if isinstance(container, Pair) else container
-                raise ContainerDiedError(one.name, None, await one.log())
+                if isinstance(container, Pair):
+                    raise PoolDiedError(None, container.pool.log)
+                raise ContainerDiedError(container.name, None, await container.log())
             await asyncio.sleep(0.02)
     finally:
         died.cancel()

@@ -1,8 +1,8 @@
 """What the containers around a store are, as the engine wants to be told. Pure.
 
-Builder and evaluator are two, because an unprivileged user namespace maps only its creator's
-uid, and a shell must be evaluated as another user than the store's. Beside them one that serves
-the binary cache, and on a worker host one that fetches. None has a capability.
+The builder owns the store. What users wrote runs in containers of the build pool alone
+(`worker/spec.py`), each under a uid of its own. Beside the builder there is one that serves the
+binary cache, and on a worker host one that fetches. None has a capability.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from init.jail import REAPER
 
 #: Owner of the store; nothing else on the host has these uids.
 BUILDER_UID: Final = 30000
-EVALUATOR_UID: Final = 30001
 #: Serves the cache over HTTP, and can write nowhere.
 CACHE_UID: Final = 30002
 
@@ -25,7 +24,7 @@ _TMPFS: Final = "exec,mode=1777,nosuid,nodev"
 
 @dataclass(frozen=True, slots=True)
 class BuilderStack:
-    """What all four containers are made of.
+    """What all three containers, and the pool of build containers, are made of.
 
     `state` is the folder with `nix/` and `channel/`; `seccomp` the JSON text of the profile;
     `environment` the builder's settings, NATS and channel revision among them. `instance` names
@@ -49,8 +48,13 @@ class BuilderStack:
 
     @property
     def run(self) -> Path:
-        """The folder of sockets that both containers see, and no one else."""
+        """The folder of sockets that the builder sees: its jobs', and the build pool's."""
         return self.state.absolute() / "run" / self.name
+
+    @property
+    def pool(self) -> Path:
+        """The socket of the build pool."""
+        return self.run / "pool"
 
     @property
     def own(self) -> Path:
@@ -162,24 +166,5 @@ def storekeeper_config(stack: BuilderStack) -> dict[str, Any]:
         "Memory": 1024 * 1024 * 1024,
         "PidsLimit": 500,
         "Binds": [f"{stack.state.absolute()}/nix:/nix", f"{stack.store_run}:/run/store"],
-    }
-    return config
-
-
-def evaluator_config(stack: BuilderStack) -> dict[str, Any]:
-    """Another user, without network, who sees the store and the channel but writes to neither."""
-    state = stack.state.absolute()
-    config = _config(stack, "evaluator", stack.runner_image, EVALUATOR_UID)
-    config["Env"] = [f"SANDSTREAM_BUILDER_UID={BUILDER_UID}"]
-    config["Entrypoint"] = ["/usr/bin/python3", "-P", "-s", "-S", "-m", "init.evaluator"]
-    config["HostConfig"] |= {
-        "NetworkMode": "none",
-        **_walls(stack),
-        "Binds": [
-            f"{state}/nix/store:/nix/store:ro",
-            f"{state}/channel:/channel:ro",
-            f"{stack.run}:/run/builder",
-            "/sys/fs/cgroup:/cgroup",
-        ],
     }
     return config

@@ -17,8 +17,8 @@ from sandstream.state import CHECKOUT, State
 from sandstream.supervisor import Program
 
 #: What a child may know of our environment, beside the settings.
-_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST")
-_PREFIX: Final = "SANDSTREAM_"
+INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "DOCKER_HOST")
+PREFIX: Final = "SANDSTREAM_"
 #: Settings that go by the names that Nix's users know.
 PLAIN: Final = ("SUBSTITUTERS", "TRUSTED_PUBLIC_KEYS")
 #: The API's keys, for the API and the clients of this host.
@@ -80,7 +80,7 @@ def settings(ours: Mapping[str, str]) -> dict[str, str]:
     told = {
         key: value
         for key, value in ours.items()
-        if key.startswith(_PREFIX) and key not in credentials.VARIABLES
+        if key.startswith(PREFIX) and key not in credentials.VARIABLES
     }
     if told.get(KEYS_FILE):
         told[KEYS_FILE] = str(Path(told[KEYS_FILE]).absolute())
@@ -104,7 +104,7 @@ def environment(
     state: State, made: SetUp, port: int, nats: Mapping[str, str], ours: Mapping[str, str]
 ) -> dict[str, str]:
     """Settings of the person who started us go before our own choices, but for what must fit."""
-    inherited = {key: ours[key] for key in _INHERITED if key in ours}
+    inherited = {key: ours[key] for key in INHERITED if key in ours}
     return {
         **inherited,
         "PYTHONUNBUFFERED": "1",

@@ -58,7 +58,9 @@ def run_result(case: int, report: Report, verdict: str | None, packer: Packer) -
 
 
 def _fields(report: Report, packer: Packer) -> dict[str, Any]:
-    return asdict(report) | {
+    fields = asdict(report) | {
         "stdout": packer.pack(report.stdout),
         "stderr": packer.pack(report.stderr),
     }
+    del fields["starved"]  # decides whether a build is kept, and is nobody's result
+    return fields

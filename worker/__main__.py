@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
 import secrets
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from egress.settings import NetworkSettings
@@ -24,6 +20,7 @@ from worker.carrier import Carrier
 from worker.engine import engine
 from worker.errors import WorkerError
 from worker.leftovers import kept_clean
+from worker.locks import alone
 from worker.pool import Pool
 from worker.service import Service
 from worker.settings import WorkerSettings
@@ -133,21 +130,6 @@ def plan(settings: WorkerSettings) -> Plan:
         ready_seconds=settings.container_ready_seconds,
         cases_at_once=settings.cases_at_once,
     )
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Refuse a second live worker of this name: it would clean up the first one's containers."""
-    (folder / "scratch").mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit(f"worker: one of this name lives in {folder}; set SANDSTREAM_WORKER_NAME")
-        yield
-    finally:
-        os.close(lock)
 
 
 def main() -> None:

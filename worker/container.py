@@ -17,7 +17,7 @@ from aiodocker.containers import DockerContainer
 from aiodocker.exceptions import DockerError
 
 from init.delegation import delegate
-from init.frames import Broken, End, Frame, Job, Ready
+from init.frames import Broken, End, Frame, Ready
 from init.wire import Decoder, FrameError, encode
 from worker.cgroups import lower_memory
 from worker.errors import AttemptFailed, ContainerFailed
@@ -57,11 +57,11 @@ class Container:
         except OSError as error:
             raise AttemptFailed(f"its memory could not be limited: {error}") from error
 
-    async def send(self, job: Job) -> None:
-        """Give it its job. Raises AttemptFailed when it is gone, or does not read."""
+    async def send(self, frame: Frame) -> None:
+        """Give it its job, or a word on it. Raises AttemptFailed when it is gone or deaf."""
         try:
             async with asyncio.timeout(_SEND_SECONDS):
-                await self._stream.write_in(encode(job))
+                await self._stream.write_in(encode(frame))
         except TimeoutError:
             raise AttemptFailed(f"init did not read its job within {_SEND_SECONDS:g} s") from None
         except (ConnectionError, RuntimeError, AssertionError, aiohttp.ClientError) as error:

@@ -6,7 +6,8 @@ WorkerError
 ├── LeftBehind        a container could not be removed: its uid stays taken until a restart
 ├── AttemptFailed     this attempt is lost through our fault: the next one, or `failed`
 ├── TakenOver         another attempt of the same submission has begun: leave it alone
-└── NoUids            the range of uids is used up: an operator's business
+├── NoUids            the range of uids is used up: an operator's business
+└── NameTaken         a living process bears this name: an operator's business
 """
 
 from __future__ import annotations
@@ -62,3 +63,11 @@ class TakenOver(WorkerError):
 
 class NoUids(WorkerError):
     """No uid, or no slice of them, is free."""
+
+
+class NameTaken(WorkerError):
+    """Two of one name would clean up each other's containers."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(f"one of this name lives in {folder}; set SANDSTREAM_WORKER_NAME")
+        self.folder = folder

@@ -158,3 +158,9 @@ class WorkerSettings(BaseSettings):
     def folder(self) -> Path:
         """What this worker alone writes."""
         return self.state.absolute() / "worker" / self.worker_name
+
+
+class BuildPoolSettings(WorkerSettings):
+    """A pool of build containers is a worker's, with one for each job of its builder."""
+
+    builder_jobs: int = Field(default=2, ge=1, description="Builds that run at the same time.")

@@ -50,7 +50,7 @@ async def job(
         limits={stage: request.limits.of(stage) for stage in Stage},
         environment=None
         if built is None
-        else frames.Environment(built.closure, await bytes_of(built.profile)),
+        else frames.Environment(built.closure, await bytes_of(built.profile), built.path),
         cases_at_once=cases_at_once,
         total=request.limits.total,
     )

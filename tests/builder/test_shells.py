@@ -35,7 +35,8 @@ async def test_a_shell_is_built_once_and_then_a_hit(builder):
     text = shell()
     first = await builder.build(text)
     assert (first.how, first.dependencies.outcome) == ("built", "ok"), first.dependencies
-    assert first.environment.path in first.environment.closure
+    assert first.environment.path.endswith(f"-environment-{first.environment.id}")
+    assert first.environment.path not in first.environment.closure
     assert any("-python3-" in path for path in first.environment.closure)
     assert list(first.environment.closure) == sorted(first.environment.closure)
     root = STATE / "nix/var/nix/gcroots/sandstream" / first.environment.id

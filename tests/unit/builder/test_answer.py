@@ -71,28 +71,6 @@ def test_nixs_words_are_kept_and_explained():
 
 
 @pytest.mark.parametrize(
-    ("words", "gone"),
-    [
-        (b"building x\nerror: Nix daemon disconnected unexpectedly (maybe it crashed?)\n", True),
-        (b"\n       error: read of 32768 bytes: Connection reset by peer\n\n", True),
-        (
-            (
-                b"error: cannot open connection to remote store 'unix:///run/nix.socket': error:"
-                b" write of 16 bytes: Broken pipe"
-            ),
-            True,
-        ),
-        (b"error: Nix daemon disconnected unexpectedly (maybe it crashed?)\nerror: x\n", False),
-        (b"error: unable to download 'http://x': Connection reset by peer\n", False),
-        (b"error: syntax\n", False),
-        (b"", False),
-    ],
-)
-def test_a_daemon_that_died_is_told_from_a_shell_that_fails(words, gone):
-    assert nix_answer.daemon_gone(words) is gone
-
-
-@pytest.mark.parametrize(
     ("outcome", "words", "met"),
     [
         (Outcome.NONZERO_EXIT, b'error: x "/nix/store/0a-x.lock": Permission denied\n', True),
@@ -154,3 +132,50 @@ def test_variables_that_would_fill_a_builders_memory_are_the_shells_fault():
     answer = nix_answer.Answer("/nix/store/x", ("/nix/store/x",), profile)
     with pytest.raises(nix_answer.BadAnswerError, match="the most is 4194304"):
         nix_answer.checked(answer)
+
+
+PLANNED = f"""derivation /nix/store/{HASH}-inputs.drv
+derivation /nix/store/{HASH}-shell.drv
+these 2 derivations will be built:
+  /nix/store/{HASH}-a.drv
+  /nix/store/{HASH}-inputs.drv
+these 1200 paths will be fetched (0.01 MiB download, 0.02 MiB unpacked):
+  /nix/store/{HASH}-b
+  not a path
+don't know how to build these paths:
+  /nix/store/{HASH}-c
+"""
+
+
+def test_a_plan_names_what_would_be_built_and_what_would_be_fetched():
+    assert nix_answer.plan(PLANNED.encode()) == nix_answer.Plan(
+        (f"/nix/store/{HASH}-inputs.drv", f"/nix/store/{HASH}-shell.drv"),
+        (f"/nix/store/{HASH}-a.drv", f"/nix/store/{HASH}-inputs.drv"),
+        (f"/nix/store/{HASH}-b",),
+    )
+
+
+def test_a_plan_of_one_is_read_too():
+    one = f"this derivation will be built:\n  /nix/store/{HASH}-a.drv\n"
+    assert nix_answer.plan(one.encode()).built == (f"/nix/store/{HASH}-a.drv",)
+
+
+IFD = f"""error: Cannot build '/nix/store/{HASH}-inner.drv'.
+       Reason: local builds are disabled (max-jobs = 0)
+error:
+       … while evaluating an attribute
+       error: Cannot build '/nix/store/{HASH}-generated.nix.drv'.
+       Reason: 1 dependency failed.
+       Output paths:
+         /nix/store/{HASH}-generated.nix
+"""
+
+
+def test_an_evaluation_that_reads_a_builds_output_says_which():
+    wanted = report(b"", Outcome.NONZERO_EXIT, IFD.encode())
+    assert nix_answer.wanted_by_evaluation(wanted) == f"/nix/store/{HASH}-generated.nix.drv"
+
+
+@pytest.mark.parametrize("words", [b"error: syntax", b"error: Cannot build '/etc/passwd'.", b""])
+def test_an_evaluation_that_fails_otherwise_wants_nothing(words):
+    assert nix_answer.wanted_by_evaluation(report(b"", Outcome.NONZERO_EXIT, words)) is None

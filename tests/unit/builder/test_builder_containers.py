@@ -1,15 +1,15 @@
-"""The two containers' descriptions: no privilege, and exactly these folders of the host."""
+"""The containers' descriptions: no privilege, and exactly these folders of the host."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+from sandstream.buildpool import environment
 from sandstream.plans import (
     BuilderStack,
     builder_config,
     cache_config,
-    evaluator_config,
     storekeeper_config,
 )
 
@@ -17,7 +17,7 @@ STACK = BuilderStack("i", Path("/s"), "b:1", "r:1", "{}", environment={"SANDSTRE
 
 
 def test_none_has_any_privilege_at_all():
-    configs = (builder_config, evaluator_config, cache_config, storekeeper_config)
+    configs = (builder_config, cache_config, storekeeper_config)
     for config in (make(STACK) for make in configs):
         host = config["HostConfig"]
         assert host["CapDrop"] == ["ALL"]
@@ -28,9 +28,8 @@ def test_none_has_any_privilege_at_all():
         assert "Devices" not in host
 
 
-def test_they_are_two_users_and_neither_is_root():
-    users = {builder_config(STACK)["User"], evaluator_config(STACK)["User"]}
-    assert users == {"30000:30000", "30001:30001"}
+def test_the_stores_owner_is_not_root():
+    assert builder_config(STACK)["User"] == "30000:30000"
 
 
 def test_what_the_builder_sees_of_the_host():
@@ -44,19 +43,26 @@ def test_what_the_builder_sees_of_the_host():
     ]
 
 
-def test_what_the_evaluator_sees_of_the_host():
-    host = evaluator_config(STACK)["HostConfig"]
-    assert host["NetworkMode"] == "none"
-    assert host["Binds"] == [
-        "/s/nix/store:/nix/store:ro",
-        "/s/channel:/channel:ro",
-        "/s/run/builder:/run/builder",
-        "/sys/fs/cgroup:/cgroup",
-    ]
-
-
-def test_the_evaluator_is_told_no_secret():
-    assert evaluator_config(STACK)["Env"] == ["SANDSTREAM_BUILDER_UID=30000"]
+def test_the_pool_is_told_no_secret_and_which_containers_to_make():
+    stack = replace(
+        STACK,
+        environment={
+            "SANDSTREAM_NATS_URL": "nats://x",
+            "SANDSTREAM_NATS_PASSWORD": "secret",
+            "SANDSTREAM_BUILDER_JOBS": "3",
+            "SUBSTITUTERS": "http://c",
+        },
+    )
+    found = environment(stack, {"PATH": "/bin", "SECRET": "x", "SANDSTREAM_KEYS_FILE": "/k"})
+    assert "secret" not in str(found)
+    assert "SECRET" not in found
+    assert {
+        "PATH": "/bin",
+        "SANDSTREAM_BUILDER_JOBS": "3",
+        "SUBSTITUTERS": "http://c",
+        "SANDSTREAM_RUNNER_IMAGE": "r:1",
+        "SANDSTREAM_STATE": "/s",
+    }.items() <= found.items()
 
 
 def test_the_cache_is_served_by_who_can_write_nowhere():
@@ -93,7 +99,6 @@ def test_two_builders_of_one_store_have_folders_of_their_own():
 
 
 def test_a_wall_around_all_jobs_together():
-    for make in (builder_config, evaluator_config):
-        host = make(replace(STACK, memory_bytes=5))["HostConfig"]
-        assert (host["Memory"], host["MemorySwap"]) == (5, 5)
-        assert "Memory" not in make(STACK)["HostConfig"]
+    host = builder_config(replace(STACK, memory_bytes=5))["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"]) == (5, 5)
+    assert "Memory" not in builder_config(STACK)["HostConfig"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from builder import decide
@@ -43,57 +45,13 @@ def test_what_has_moved_on_is_not(event):
 
 
 def test_limits_that_differ_in_the_clock_alone_join():
-    from dataclasses import replace
-
     hurried = replace(LIMITS, wall_seconds=1.0)
     assert decide.joinable(LIMITS, 1800) == decide.joinable(hurried, 1800)
     small = replace(LIMITS, memory_bytes=1)
     assert decide.joinable(LIMITS, 1800) != decide.joinable(small, 1800)
 
 
-def test_a_good_evaluation_is_good_whatever_its_daemon_met():
-    found = decide.together(report(Outcome.OK), report(Outcome.MEMORY_LIMIT, memory=900), LIMITS)
-    assert (found.outcome, found.cpu_seconds, found.memory_peak_bytes) == (Outcome.OK, 2.0, 900)
-
-
-@pytest.mark.parametrize(
-    ("evaluation", "builds", "told"),
-    [
-        (Outcome.NONZERO_EXIT, Outcome.CANCELLED, Outcome.NONZERO_EXIT),
-        (Outcome.NONZERO_EXIT, Outcome.MEMORY_LIMIT, Outcome.MEMORY_LIMIT),
-        (Outcome.NONZERO_EXIT, Outcome.DISK_LIMIT, Outcome.DISK_LIMIT),
-        (Outcome.WALL_TIME_LIMIT, Outcome.MEMORY_LIMIT, Outcome.WALL_TIME_LIMIT),
-        (Outcome.CANCELLED, Outcome.MEMORY_LIMIT, Outcome.MEMORY_LIMIT),
-        (Outcome.MEMORY_LIMIT, Outcome.CPU_TIME_LIMIT, Outcome.CPU_TIME_LIMIT),
-        (Outcome.NONZERO_EXIT, Outcome.SANDBOX_ERROR, Outcome.NONZERO_EXIT),
-    ],
-)
-def test_a_limit_that_builds_met_explains_a_failure(evaluation, builds, told):
-    assert decide.together(report(evaluation), report(builds), LIMITS).outcome is told
-
-
-def test_cpu_time_of_both_halves_counts_together():
-    half = LIMITS.cpu_seconds * 0.6
-    found = decide.together(
-        report(Outcome.NONZERO_EXIT, cpu=half), report(Outcome.CANCELLED, cpu=half), LIMITS
-    )
-    assert found.outcome is Outcome.CPU_TIME_LIMIT
-
-
-def test_only_a_daemon_that_met_no_limit_and_was_not_stopped_broke():
-    broke = {outcome for outcome in Outcome if decide.daemon_broke(report(outcome))}
-    assert broke == {
-        Outcome.SANDBOX_ERROR,
-        Outcome.STDOUT_LIMIT,
-        Outcome.STDERR_LIMIT,
-        Outcome.SIGNALLED,
-        Outcome.NONZERO_EXIT,
-    }
-
-
 def test_late_is_the_wall_time_limit_with_the_words_so_far():
-    from dataclasses import replace
-
     told = decide.late(replace(report(Outcome.CANCELLED), stderr=b"building"), LIMITS, 12.0)
     assert (told.outcome, told.wall_seconds, told.stderr) == (
         Outcome.WALL_TIME_LIMIT, 12.0, b"building",
@@ -117,8 +75,6 @@ def test_retries_grow_apart_and_stay_within_seconds():
     ],
 )
 def test_limits_that_leave_no_room_to_begin_are_a_result(asked, outcome):
-    from dataclasses import replace
-
     found = decide.too_low(replace(LIMITS, **asked))
     assert found is not None
     assert found.outcome is outcome
@@ -129,53 +85,36 @@ def test_usual_limits_leave_room():
     assert decide.too_low(LIMITS) is None
 
 
-def test_what_follows_a_fetch_has_what_is_left_of_the_limits():
-    evaluation, fetch = report(Outcome.OK, cpu=2.0), report(Outcome.OK, cpu=1.0)
-    rest = decide.left(LIMITS, evaluation, fetch, 4.0)
-    assert not isinstance(rest, Outcome)
-    assert rest.wall_seconds == LIMITS.wall_seconds - 4.0
-    assert rest.cpu_seconds == LIMITS.cpu_seconds - 3.0
-    wall, cpu = Outcome.WALL_TIME_LIMIT, Outcome.CPU_TIME_LIMIT
-    assert decide.left(LIMITS, evaluation, fetch, LIMITS.wall_seconds) is wall
-    assert decide.left(LIMITS, evaluation, report(wall), 1.0) is wall
-    assert decide.left(LIMITS, report(Outcome.OK, cpu=LIMITS.cpu_seconds), fetch, 1.0) is cpu
-    disk = Outcome.DISK_LIMIT
-    assert decide.left(LIMITS, evaluation, report(disk), 1.0) is disk
-    missed = report(Outcome.NONZERO_EXIT)
-    assert not isinstance(decide.left(LIMITS, evaluation, missed, 1.0), Outcome)
-
-
-def test_the_steps_before_count():
-    last = report(Outcome.OK, cpu=1.0, memory=10)
-    made = decide.sum_of(last, report(Outcome.OK, cpu=2.0, memory=30), report(Outcome.OK, cpu=0.5))
-    assert (made.cpu_seconds, made.memory_peak_bytes) == (3.5, 100)
-
-
 def test_what_is_too_large_in_the_end_has_met_the_disk_limit():
-    made = decide.too_large(report(Outcome.OK), LIMITS.disk_bytes + 1, LIMITS)
-    assert made.outcome is Outcome.DISK_LIMIT
+    found = decide.too_large(report(Outcome.OK), replace(LIMITS, disk_bytes=10))
+    assert (found.outcome, found.exit_code) == (Outcome.DISK_LIMIT, None)
+    assert "10 bytes" in found.message
 
 
-@pytest.mark.parametrize("outcome", [Outcome.MEMORY_LIMIT, Outcome.WALL_TIME_LIMIT])
-def test_a_limit_of_the_builds_explains_why_the_evaluation_was_stopped(outcome):
-    made = decide.together(report(Outcome.CANCELLED), report(outcome), LIMITS)
-    assert made.outcome is outcome
+@pytest.mark.parametrize(
+    "name", ["memory_bytes", "processes", "disk_bytes", "file_size_bytes", "open_files"]
+)
+def test_a_build_under_less_than_the_default_serves_its_submission_alone(name):
+    less = replace(LIMITS, **{name: getattr(LIMITS, name) - 1})
+    assert decide.lowered(less, LIMITS) == [name]
+    assert name in decide.why_private(less, LIMITS, "")
 
 
-def test_both_halves_together_can_meet_the_limit_of_cpu_time():
-    half = LIMITS.cpu_seconds / 2
-    stopped = report(Outcome.CANCELLED, cpu=half)
-    assert decide.together(stopped, stopped, LIMITS).outcome is Outcome.CPU_TIME_LIMIT
-    little = report(Outcome.CANCELLED, cpu=1.0)
-    assert decide.together(little, little, LIMITS).outcome is Outcome.CANCELLED
+def test_time_and_output_of_ones_own_are_no_reason_to_be_alone():
+    own = replace(LIMITS, wall_seconds=1.0, cpu_seconds=1.0, stdout_bytes=1, stderr_bytes=1)
+    assert decide.why_private(own, LIMITS, "") is None
 
 
-def test_cpu_time_above_the_limit_is_no_success_either():
-    """With caches a shell is evaluated twice, and each half alone is below it."""
-    half = LIMITS.cpu_seconds / 2
-    made = decide.together(
-        report(Outcome.OK, cpu=half), report(Outcome.CANCELLED, cpu=half), LIMITS
-    )
-    assert (made.outcome, made.exit_code) == (Outcome.CPU_TIME_LIMIT, None)
-    below = report(Outcome.OK, cpu=half * 0.9)
-    assert decide.together(below, below, LIMITS).outcome is Outcome.OK
+def test_more_than_the_default_is_shared():
+    more = replace(LIMITS, memory_bytes=2 * LIMITS.memory_bytes, processes=1024)
+    assert decide.why_private(more, LIMITS, "") is None
+
+
+def test_a_build_that_may_lack_something_serves_its_submission_alone():
+    assert "an OOM kill" in decide.why_private(LIMITS, LIMITS, "an OOM kill")
+
+
+def test_the_hosts_defaults_are_as_its_operator_set_them():
+    found = decide.host_defaults({"memory_bytes": {"default": 5.0}, "processes": {"maximum": 7.0}})
+    assert found == replace(LIMITS, memory_bytes=5, processes=7)
+    assert decide.host_defaults({}) == LIMITS

@@ -13,11 +13,11 @@ import pytest
 from builder import aside as asides
 from builder import jobs
 from builder.aside import Aside, removed
-from builder.daemon import Daemon, limits_for, told
+from builder.daemon import Daemon, read
 from builder.jobs import Places, put_roots_aside
 from builder.shared import Shared
 from init.frames import Delegated
-from init.limits import GIB, Stage, defaults
+from init.limits import Stage, defaults
 from tests.unit.init.trees import deep
 
 LONG = "x" * 200
@@ -184,13 +184,4 @@ def test_a_keeper_is_told_everything_on_its_command_line():
     )  # fmt: skip
     argv = daemon.argv()
     assert argv[1:-1] == ["-P", "-s", "-S", "-m", "builder.daemon"]
-    assert told(argv[-1]) == daemon
-
-
-def test_a_daemon_may_write_the_stores_database_whatever_the_request_says():
-    from dataclasses import replace
-
-    asked = replace(defaults(Stage.DEPENDENCIES), file_size_bytes=1, memory_bytes=5)
-    given = limits_for(asked)
-    assert (given.file_size_bytes, given.memory_bytes) == (GIB, 5)
-    assert given.wall_seconds > asked.wall_seconds
+    assert read(argv[-1]) == daemon

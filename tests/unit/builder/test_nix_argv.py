@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from init import nix
 from init.jail import NIX_POLICY, STAGE_POLICY, argv
 
@@ -108,23 +110,44 @@ def test_the_daemons_jail():
     ]  # fmt: skip
 
 
-def test_the_evaluators_jail_takes_back_what_nix_alone_needs():
-    jail = nix.evaluator_jail(uid=30000, files="/tmp/f", socket="/run/j/socket")
-    assert after_identity(argv(jail)) == [
-        "--cwd", "/work",
-        "--pass_fd", "3",
-        *SYSTEM,
-        "--bindmount_ro", "/nix/store:/nix/store",
-        "--mount", "none:/nix/var/nix:tmpfs:mode=755",
-        "--bindmount_ro", "/channel:/channel",
-        "--bindmount", "/run/j/socket:/run/nix.socket",
-        "--bindmount_ro", "/tmp/f:/work",
-        *COMMON,
-        "--env", "NIX_REMOTE=unix:///run/nix.socket",
-        "--env", "NIX_PATH=nixpkgs=/channel",
-        "--seccomp_string", STAGE_POLICY,
-        *told(nix.script()),
-    ]  # fmt: skip
+def test_the_trusted_fetch_builds_nothing_and_has_no_derivation():
+    jail = nix.fetch_jail(uid=30000, store="/nix", paths=[f"/nix/store/{'0' * 32}-x"], config="c")
+    words = argv(jail)
+    assert "--disable_clone_newnet" in words
+    assert words[words.index("--seccomp_string") + 1] == STAGE_POLICY
+    program = told(f"exec nix-store --realise --keep-going '/nix/store/{'0' * 32}-x'")
+    assert words[-len(program) :] == program
+
+
+def test_an_evaluation_builds_nothing_and_says_what_it_lacks():
+    assert nix.plan_script().splitlines() == [
+        (
+            "nix-instantiate shell.nix --attr inputDerivation --attr '' --add-root /tmp/shell"
+            " --option max-jobs 0 --option restrict-eval true -I files=/work > /dev/null || exit"
+        ),
+        'for link in /tmp/shell /tmp/shell-[0-9]*; do echo "derivation $(readlink "$link")"; done',
+        'exec nix-store --realise --dry-run "$(readlink /tmp/shell)" 2>&1',
+    ]
+
+
+DRV = f"/nix/store/{'0' * 32}-x.drv"
+
+
+def test_a_build_is_of_derivations_and_evaluates_nothing():
+    assert nix.build_script(DRV, DRV).splitlines() == [
+        "if [ -e /run/registration ]; then nix-store --load-db < /run/registration || exit; fi",
+        f"inputs=$(nix-build '{DRV}' --no-out-link) || exit",
+        'nix-store --query --requisites "$inputs" || exit',
+        'echo "inputs $inputs"',
+        f"exec nix --offline print-dev-env --json '{DRV}'",
+    ]
+
+
+@pytest.mark.parametrize("name", ["/nix/store/x", f"{DRV}'; id", f"{DRV}\n", ""])
+def test_no_word_of_a_script_is_anything_but_a_store_path(name):
+    for script in (nix.plan_of_script, nix.realise_script):
+        with pytest.raises(ValueError, match="no store path"):
+            script(name)
 
 
 def test_the_jail_of_an_uncached_build():

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from builder import nixstore, publish
-from builder.__main__ import network
 from builder.errors import StoreFailed
 from builder.publish import Publisher, destination
 from builder.settings import SharingSettings
@@ -38,36 +37,9 @@ def test_a_fetch_takes_signed_paths_and_builds_nothing():
     assert {"require-sigs = true", "max-jobs = 0", "builders =", "fallback = false"} <= set(lines)
 
 
-@pytest.mark.parametrize(
-    ("substituters", "setting", "fetches", "opened"),
-    [
-        ("", "substituters", False, False),
-        ("http://a", "substituters", True, False),
-        ("http://a", "none", False, False),
-        ("http://a", "open", True, True),
-        ("", "open", False, True),
-    ],
-)
-def test_what_a_build_may_reach(monkeypatch, substituters, setting, fetches, opened):
-    monkeypatch.setenv("SUBSTITUTERS", substituters)
-    monkeypatch.setenv("SANDSTREAM_DEPENDENCIES_NETWORK", setting)
-    made = network(NetworkSettings())
-    assert (bool(made.config), made.open) == (fetches, opened)
-
-
-def test_the_fetchs_jail_has_the_network_and_no_derivation_to_run():
-    jail = nix.fetch_jail(uid=1, store="/nix", derivation=f"{PATH}.drv", config="x = y")
-    assert jail.network
-    assert jail.policy is not None
-    program = jail.command[-1]
-    assert f"--dry-run '{PATH}.drv'" in program
-    assert program.count(".drv") == 1
-
-
-def test_a_daemons_jail_has_the_network_only_where_it_is_open():
-    folders = {"uid": 1, "store": "/nix", "folder": "/f", "scratch": "/s"}
-    assert not nix.daemon_jail(**folders).network
-    assert nix.daemon_jail(**folders, network=True).network
+def test_a_daemons_jail_has_no_network():
+    jail = nix.daemon_jail(uid=1, store="/nix", folder="/f", scratch="/s")
+    assert not jail.network
 
 
 @pytest.mark.parametrize(

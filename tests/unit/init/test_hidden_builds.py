@@ -1,13 +1,13 @@
-"""Of the host's store a container sees everything but what other users' builds are about."""
+"""Of the host's store a build sees everything but environments and other users' builds."""
 
 from __future__ import annotations
 
 import stat
 
-from init.dependencies import _hide_others_builds
+from init.dependencies import _hide
 
 
-def test_locks_and_roots_of_builds_are_hidden_and_nothing_else(tmp_path):
+def test_environments_locks_and_roots_of_builds_are_hidden_and_nothing_else(tmp_path):
     store, upper = tmp_path / "store", tmp_path / "upper"
     store.mkdir()
     upper.mkdir()
@@ -19,7 +19,10 @@ def test_locks_and_roots_of_builds_are_hidden_and_nothing_else(tmp_path):
     (store / "h-x.drv.chroot").mkdir()  # an output may be called so
     for name, target in (("e.lock", "e.lock"), ("f.lock", "/root"), ("g.lock", "nowhere")):
         (store / name).symlink_to(target)
-    _hide_others_builds(str(store), str(upper))
+    environment = f"{'0' * 32}-environment-{'a' * 64}"
+    for name in (environment, f"{'1' * 32}-my-environment-x"):
+        (store / name).mkdir()
+    _hide(str(store), str(upper))
     hidden = {path.name: path.lstat() for path in upper.iterdir()}
-    assert sorted(hidden) == ["a-shell.lock", "d-x.drv.chroot"]
+    assert sorted(hidden) == [environment, "a-shell.lock", "d-x.drv.chroot"]
     assert all(stat.S_ISCHR(found.st_mode) and found.st_rdev == 0 for found in hidden.values())

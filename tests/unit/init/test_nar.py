@@ -149,13 +149,13 @@ def test_what_is_another_users_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["fifo", "socket", "device"])
-def test_what_is_neither_file_nor_folder_nor_link_is_named(tree, kind):
+def test_what_is_neither_file_nor_folder_nor_link_is_named(tree, kind, monkeypatch):
     (tree / "a").mkdir()
     where = str(tree / "a/odd")
     if kind == "fifo":
         os.mkfifo(where)
     elif kind == "socket":
-        os.chdir(tree)  # such a path is short
+        monkeypatch.chdir(tree)  # such a path is short
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind("a/odd")
     elif os.geteuid() == 0:

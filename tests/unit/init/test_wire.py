@@ -12,17 +12,23 @@ from hypothesis import strategies as st
 from init import frames
 from init.frames import (
     Broken,
+    Build,
     Case,
     CompileDone,
     Delegated,
     DependenciesDone,
     End,
     Environment,
+    Export,
     Job,
     JobFile,
+    Piece,
+    Planned,
+    Provided,
     Ready,
     Report,
     RunDone,
+    Stop,
 )
 from init.limits import Stage, StageLimits, TotalLimits, defaults
 from init.outcome import Outcome
@@ -47,6 +53,13 @@ EVERY = (
     RunDone(3, REPORT),
     End(),
     Broken("why"),
+    Build("e-1", (JobFile("shell.nix", b"1"),), defaults(Stage.DEPENDENCIES)),
+    Planned(("/nix/store/a.drv",), ("/nix/store/b",)),
+    Provided(b"/nix/store/b\n"),
+    Stop(),
+    Export(("a", "b")),
+    Piece(b"\x00nar"),
+    DependenciesDone(REPORT, ENVIRONMENT, ("a", "b")),
 )  # fmt: skip
 
 

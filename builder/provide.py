@@ -1,0 +1,175 @@
+"""The trusted side of a build: adds to the shared store what every submission may rely on.
+
+Two kinds of paths, and no third: outputs of the channel's own derivations, which set-up recorded
+without any user's code, and what a trusted key has signed. A job names what it would build or
+fetch; the names are looked up, and what they stand for comes from us: our derivations, under the
+operator's limits, over trusted inputs alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from builder import nixstore
+from builder.daemon import Daemon
+from builder.errors import DaemonFailed
+from builder.jobs import JobFolders, Places
+from builder.keeper import Keeper, keeper
+from init import nix
+from init.frames import Delegated, Planned
+from init.limits import StageLimits
+from init.outcome import Outcome
+
+_LOGGER: Final = logging.getLogger(__name__)
+_READY_SECONDS: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """What the trusted side works with.
+
+    `derivations` are the channel's own, by .drv path. `config` are Nix's settings of a fetch;
+    empty: there are no caches. `limits` are the operator's.
+    """
+
+    places: Places
+    store: Path
+    delegated: Delegated
+    derivations: frozenset[str]
+    limits: StageLimits
+    config: str = ""
+
+
+class Provider:
+    """Each derivation is realised once, however many jobs wait for it."""
+
+    def __init__(self, made_with: Trusted) -> None:
+        self._with = made_with
+        self._database = made_with.store / "var/nix/db/db.sqlite"
+        self._realised: dict[str, asyncio.Task[None]] = {}
+        self._number = 0
+
+    async def provide(self, planned: Planned) -> bytes:
+        """Add what is trusted of a job's plan; what was added, as `nix-store --dump-db` prints it.
+
+        What a cache does not have after all is built by the job, for itself. Raises StoreFailed,
+        DaemonFailed: our own channel can't be built, which is never the shell's fault.
+        """
+        ours = [path for path in planned.derivations if path in self._with.derivations]
+        outputs = await asyncio.to_thread(nixstore.outputs_of, self._database, ours)
+        lacking = {drv for drv, paths in outputs.items() if not all(valid for _, valid in paths)}
+        if lacking:
+            await self._realise(sorted(lacking))
+        # what a job names is data: no environment is anybody's to ask for
+        signed = [path for path in planned.fetched if _may_be_fetched(path)]
+        if signed and self._with.config:
+            await self._fetch(signed)
+        paths = [path for found in outputs.values() for path, _ in found]
+        return await asyncio.to_thread(nixstore.registration, self._database, [*paths, *signed])
+
+    async def _realise(self, derivations: Iterable[str]) -> None:
+        """Those that nobody realises yet, as one job; then wait for all of them."""
+        fresh = [path for path in derivations if path not in self._realised]
+        if fresh:
+            task = asyncio.create_task(self._build(fresh))
+            for path in fresh:
+                self._realised[path] = task
+            task.add_done_callback(lambda _: self._forget(fresh))
+        tasks = {self._realised[path] for path in derivations if path in self._realised}
+        # shared: it goes on when one of those who wait is gone
+        await asyncio.gather(*(asyncio.shield(task) for task in tasks))
+
+    def _forget(self, derivations: Iterable[str]) -> None:
+        for path in derivations:
+            task = self._realised.pop(path, None)
+            if task is not None and not task.cancelled():
+                task.exception()  # who waits has seen it
+
+    async def close(self) -> None:
+        """End what is being built."""
+        tasks = set(self._realised.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _build(self, derivations: list[str]) -> None:
+        began = time.monotonic()
+        async with self._job() as job, keeper(self._daemon(job)) as kept:
+            await _ready(kept, job)
+            building = asyncio.create_task(
+                nixstore.run(
+                    nixstore.realise_argv(derivations, keep_going=False),
+                    seconds=self._with.limits.wall_seconds,
+                    environment={"NIX_REMOTE": f"unix://{job.socket}"},
+                )
+            )
+            try:
+                await asyncio.wait({building, kept.report}, return_when=asyncio.FIRST_COMPLETED)
+                if not building.done():
+                    report = await kept.report
+                    words = f"{report.outcome}: {report.message}; the operator's limits are too low"
+                    raise DaemonFailed(job.name, words)
+                await building
+            finally:
+                building.cancel()
+                await asyncio.gather(building, return_exceptions=True)
+            report = await kept.stop()
+        if report.starved:
+            # it may have gone on without what it was refused, and everybody would have that
+            outputs = await asyncio.to_thread(nixstore.outputs_of, self._database, derivations)
+            made = [path for found in outputs.values() for path, valid in found if valid]
+            await nixstore.run(nixstore.delete_argv(made))
+            raise DaemonFailed(job.name, f"it met {report.starved}: what it built was removed")
+        _LOGGER.info(
+            "built %d of the channel's derivations in %.2f s", len(derivations),
+            time.monotonic() - began,
+        )  # fmt: skip
+
+    async def _fetch(self, paths: list[str]) -> None:
+        """A fetch that fails is a cache miss: what is missing is built by the job."""
+        async with self._job() as job:
+            fetch = replace(self._daemon(job), paths=tuple(paths), config=self._with.config)
+            async with keeper(fetch) as kept:
+                report = await kept.report
+        if report.outcome is not Outcome.OK:
+            words = report.stderr.decode(errors="replace")[-1000:].strip()
+            _LOGGER.warning("not all could be fetched: %s: %s", report.outcome, words)
+
+    def _job(self) -> AbstractAsyncContextManager[JobFolders]:
+        self._number += 1
+        return self._with.places.job(f"trusted-{self._number}")
+
+    def _daemon(self, job: JobFolders) -> Daemon:
+        return Daemon(
+            name=job.name,
+            folder=str(job.folder),
+            scratch=str(job.scratch),
+            store=str(self._with.store),
+            cgroups=str(self._with.places.cgroups),
+            delegated=self._with.delegated,
+            limits=self._with.limits,
+        )
+
+
+async def _ready(kept: Keeper, job: JobFolders) -> None:
+    """Wait until the daemon listens. Raises DaemonFailed."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while not job.socket.exists():
+        if kept.report.done():
+            report = await kept.report
+            words = report.stderr.decode(errors="replace")[-1000:].strip()
+            raise DaemonFailed(job.name, f"{report.outcome}: {report.message}: {words}")
+        if time.monotonic() > deadline:
+            raise DaemonFailed(job.name, f"no socket after {_READY_SECONDS:g} s")
+        await asyncio.sleep(0.005)
+
+
+def _may_be_fetched(path: str) -> bool:
+    return nix.is_store_path(path) and not nix.is_environment(path.split("/")[3])
