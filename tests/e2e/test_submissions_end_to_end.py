@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 async def test_the_demo_ends_with_every_submission_as_expected(running):
     """Exact sequences of events, outcomes, verdicts, and the second C++ one is a hit."""
     out = io.StringIO()
-    status = await demo(running.url, Console(file=out, width=120))
+    status = await demo(running.url, None, Console(file=out, width=120))
     assert status == 0, out.getvalue()
     assert "All 6 ended as they should" in out.getvalue()
     assert "times faster" in out.getvalue()
