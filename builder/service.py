@@ -28,6 +28,10 @@ from streams.scribe import Scribe
 _LOGGER: Final = logging.getLogger(__name__)
 #: Another writer came first: read again, decide again. More often than this is no race.
 _RACES: Final = 5
+#: Each takes milliseconds; more of them would only wait for the log.
+_HITS_AT_ONCE: Final = 256
+#: A submission that found every place for builds taken comes again after this.
+_NO_ROOM_SECONDS: Final = 1.0
 #: How long a blob that was there is believed to be there.
 _BELIEVE_SECONDS: Final = 600.0
 
@@ -51,14 +55,35 @@ class Service:
         self._stored: dict[str, float] = {}
 
     async def serve(self, deliveries: AsyncIterator[Delivery]) -> None:
-        """For ever. When cancelled, what is in hand goes to another after its lease."""
-        room = asyncio.Semaphore(self._settings.builder_held)
+        """For ever. When cancelled, what is in hand goes to another after its lease.
+
+        Builds in hand are bounded. A hit never waits for one: it is answered outside of that bound,
+        and a submission that finds it reached is put back for a moment, for us or another builder.
+        """
+        builds = asyncio.Semaphore(self._settings.builder_held)
+        hits = asyncio.Semaphore(_HITS_AT_ONCE)
         async with asyncio.TaskGroup() as tasks:
-            await room.acquire()
             async for delivery in deliveries:
-                task = tasks.create_task(self.handle(delivery))
-                task.add_done_callback(lambda _: room.release())
+                room = hits if self._is_hit(delivery) else builds
+                # few ask for a warming, and its deliveries are counted: it waits here
+                if room is builds and builds.locked() and not _is_warming(delivery):
+                    tasks.create_task(self._no_room(delivery))
+                    continue
                 await room.acquire()
+                task = tasks.create_task(self.handle(delivery))
+                task.add_done_callback(lambda _, room=room: room.release())
+
+    def _is_hit(self, delivery: Delivery) -> bool:
+        event = delivery.event
+        return isinstance(event, DepsQueued) and (
+            self._catalogue.find(event.environment_id) is not None
+        )
+
+    async def _no_room(self, delivery: Delivery) -> None:
+        try:
+            await delivery.later(_NO_ROOM_SECONDS)
+        except Exception as refused:  # noqa: BLE001 - then it comes again after its lease
+            _LOGGER.warning("%s: not put back: %r", delivery.event.submission_id, refused)
 
     async def handle(self, delivery: Delivery) -> None:
         """One queued environment, to its event, or back into the queue when we are at fault."""
@@ -232,3 +257,7 @@ def _environment(record: Record, packer: Packer) -> Environment:
         size_bytes=record.size_bytes,
         paths=packer.aside(record.paths.encode()) if record.paths else None,
     )
+
+
+def _is_warming(delivery: Delivery) -> bool:
+    return isinstance(delivery.event, DepsQueued) and delivery.event.warm

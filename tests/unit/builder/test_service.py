@@ -271,3 +271,29 @@ async def test_deliveries_are_handled_side_by_side(bench):
     assert bench.built == 1
     assert [delivery.ends for delivery in all_] == [["done"], ["done"]]
     assert sorted(event.how for event in bench.said()) == ["built", "joined"]
+
+
+async def test_a_hit_waits_for_no_build_and_what_finds_no_place_comes_again(bench):
+    bench.service._settings = bench.service._settings.model_copy(update={"builder_held": 1})
+    bench.seconds = 60.0
+    known = replace(bench.record, id="e" * 64)
+    await bench.catalogue.keep(known)
+    for number, environment in ((2, ID), (3, known.id)):
+        own = {"submission_id": f"a{number}", "environment_id": environment}
+        bench.log.add(bench.log.events[0].model_copy(update=own))
+        bench.log.add(bench.queued.model_copy(update=own))
+    slow, late, hit = (
+        FakeDelivery(event) for event in bench.log.events if event.event == "deps-queued"
+    )
+
+    async def queue():
+        for delivery in (slow, late, hit):
+            yield delivery
+
+    serving = asyncio.create_task(bench.service.serve(queue()))
+    async with asyncio.timeout(5):
+        while not (hit.ends and late.ends):
+            await asyncio.sleep(0.01)
+    assert (slow.ends, late.ends, hit.ends) == ([], [1.0], ["done"])
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
