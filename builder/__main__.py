@@ -15,6 +15,7 @@ from builder.catalogue import Catalogue
 from builder.collect import Collector, policy_of
 from builder.delegated import delegated
 from builder.jobs import Places
+from builder.private import PrivateEnvironments
 from builder.provide import Provider, Trusted
 from builder.publish import Publisher, files_of
 from builder.service import Service
@@ -65,6 +66,7 @@ async def main() -> None:
     besides = [
         publisher.serve(),
         *collecting(settings, sharing, shared, catalogue),
+        PrivateEnvironments(shared, catalogue, sharing.environment_grace_seconds).serve(),
         *(aside.serve() for aside in (places.aside, shared.aside)),
     ]
     try:

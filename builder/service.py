@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 
 from builder import decide
@@ -71,7 +72,7 @@ class Service:
                     continue
                 await room.acquire()
                 task = tasks.create_task(self.handle(delivery))
-                task.add_done_callback(lambda _, room=room: room.release())
+                task.add_done_callback(partial(_release, room))
 
     def _is_hit(self, delivery: Delivery) -> bool:
         event = delivery.event
@@ -257,6 +258,10 @@ def _environment(record: Record, packer: Packer) -> Environment:
         size_bytes=record.size_bytes,
         paths=packer.aside(record.paths.encode()) if record.paths else None,
     )
+
+
+def _release(room: asyncio.Semaphore, _: asyncio.Task[None]) -> None:
+    room.release()
 
 
 def _is_warming(delivery: Delivery) -> bool:
