@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from api import models, views
+from api.doors import caller_of
 from api.ids import well_formed
 from api.problems import MEDIA_TYPE, Problem
 from api.rendering import Json
@@ -16,15 +17,12 @@ from api.sse import Stream, seen
 from streams.content import Content
 from streams.environments import STORE_PATHS, Environment
 from streams.errors import BlobMissing
-from streams.events import ROOT, WARM, DepsBuilt, DepsQueued
+from streams.events import ROOT, WARM, AnyEvent, CancelRequested, DepsBuilt, DepsQueued
 from streams.fold import Status, Submission
 from streams.readmodel import Built
 from streams.replay import events_of
 from streams.request import File
 from streams.results import StageResult
-
-#: A stream of an environment's own events ends with a builder's answer.
-_LAST: Final = frozenset({"deps-built"})
 
 _PROBLEM: Final[dict[str, Any]] = {"model": models.ProblemAnswer, "content": {MEDIA_TYPE: {}}}
 
@@ -73,7 +71,28 @@ async def warm(
 async def _asked(own: Services, request: Request) -> tuple[str, Submission, bool]:
     async with own.bodies.read(request) as data:
         shell = own.reader.read_shell(data)
-        return shell.environment_id, *await own.environments.warm(shell)
+        return shell.environment_id, *await own.environments.warm(shell, caller_of(request))
+
+
+@router.post(
+    "/{environment_id}/cancel",
+    status_code=202,
+    summary="Withdraw one's wish for an environment",
+    response_model=models.WantedAnswer,
+    responses=_404 | {409: _PROBLEM | {"description": "A builder has answered already."}},
+)
+async def cancel(request: Request, environment_id: str) -> Response:
+    """The build ends, unless other callers or submissions wait for it. Again is fine."""
+    own = of(request)
+    if not well_formed(environment_id):
+        raise _unknown(environment_id)
+    state = await own.environments.cancel(environment_id, caller_of(request))
+    answer = {
+        "id": environment_id,
+        "status": _status(None, state),
+        "links": _links(environment_id),
+    }
+    return Json(answer, 202)
 
 
 @router.get("", summary="Built environments", response_model=list[models.BuiltAnswer])
@@ -115,7 +134,7 @@ async def show(request: Request, environment_id: str) -> Response:
     responses=_404
     | {
         200: {"content": {"text/event-stream": {}}, "description": "id, event, data: the event."},
-        204: {"description": "The client has seen the builder's answer: no more follow."},
+        204: {"description": "The client has seen the last event: no more follow."},
     },
 )
 async def follow(
@@ -137,10 +156,15 @@ async def follow(
         return Response(status_code=204)  # anything else would make a browser come again
     stream = Stream(own.log, own.live, own.settings.heartbeat_seconds, own.stopping)
     return StreamingResponse(
-        own.metrics.counted(stream.lines(environment_id, after, root=WARM, last=_LAST)),
+        own.metrics.counted(stream.lines(environment_id, after, root=WARM, last=_is_last)),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+def _is_last(event: AnyEvent) -> bool:
+    """Of a story: a builder's answer, or the cancel after which nobody waits for one."""
+    return isinstance(event, DepsBuilt) or (isinstance(event, CancelRequested) and not event.others)
 
 
 async def _story(own: Services, environment_id: str) -> Submission:
@@ -162,7 +186,7 @@ async def _shown(own: Services, environment_id: str) -> dict[str, Any]:
     if built is None and not story.sequence:
         raise _unknown(environment_id)
     queued, said = await _making(own, built, environment_id)
-    fresh = built is not None or story.status is not Status.DEPS_QUEUED
+    fresh = built is not None or story.status is Status.DEPS_BUILT
     environment = said.environment if said and built else None
     files = queued.files if queued else ()
     result = said.result if said and fresh else None
@@ -194,7 +218,7 @@ async def _making(
 
 
 def _built_in(story: Submission) -> Built:
-    last = next(moment for moment in reversed(story.timeline) if moment.event in _LAST)
+    last = next(moment for moment in reversed(story.timeline) if moment.event == Status.DEPS_BUILT)
     return Built(
         id=story.id,
         how=story.how or "",
@@ -228,6 +252,8 @@ def _contents(files: tuple[File, ...], result: StageResult | None) -> list[Conte
 def _status(built: Built | None, story: Submission) -> str:
     if built is not None:
         return "built"
+    if story.status is Status.CANCEL_REQUESTED:
+        return "cancelled"
     return "queued" if story.status is Status.DEPS_QUEUED else "failed"
 
 
@@ -252,4 +278,4 @@ def _line(environment_id: str, built: Built | None, status: str) -> dict[str, An
 
 def _links(environment_id: str) -> dict[str, str]:
     here = f"/environments/{environment_id}"
-    return {"self": here, "events": f"{here}/events"}
+    return {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel"}

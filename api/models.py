@@ -160,13 +160,14 @@ class LanguageAnswer(Answer):
 class EnvironmentLinks(Answer):
     self: str
     events: str
+    cancel: str
 
 
 class WantedAnswer(Answer):
     """An environment was asked for."""
 
     id: str
-    status: Literal["queued", "built", "failed"]
+    status: Literal["queued", "built", "failed", "cancelled"]
     links: EnvironmentLinks
 
 
@@ -174,8 +175,8 @@ class BuiltAnswer(Answer):
     """An environment that a builder made."""
 
     id: str
-    status: Literal["queued", "built", "failed"] = Field(
-        description="queued and failed only of one that was asked for by itself."
+    status: Literal["queued", "built", "failed", "cancelled"] = Field(
+        description="Any but built only of one that was asked for by itself."
     )
     how: str | None = Field(
         description="built; or hit or joined, where its making is older than the log."

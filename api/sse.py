@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import orjson
@@ -20,6 +20,10 @@ from streams.replay import told
 _RETRY_MS: Final = 1000
 #: When the log could not be read after a wake.
 _READ_AGAIN_SECONDS: Final = 1.0
+
+
+def _terminal(event: AnyEvent) -> bool:
+    return event.event in TERMINAL
 
 
 class Stream:
@@ -39,14 +43,14 @@ class Stream:
         after: int,
         *,
         root: str = ROOT,
-        last: Collection[str] = TERMINAL,
+        last: Callable[[AnyEvent], bool] = _terminal,
         ended: bool = False,
     ) -> AsyncIterator[bytes]:
         """Listens first and reads the log then, so that nothing falls between; drops doubles.
 
         A live event is sent as it comes where it follows on what was sent. Any other, a silence
         and a gap have the log read: it tells whether there was more to hear. The stream ends after
-        an event that is called one of `last`; where the story has `ended`, once all is sent.
+        an event that is the `last`; where the story has `ended`, once all is sent.
         """
         yield f"retry: {_RETRY_MS}\n\n".encode()
         with self._live.follow(submission_id, root) as follower:
@@ -58,7 +62,7 @@ class Stream:
                         if event.sequence > seen:
                             seen = event.sequence
                             yield _line(event)
-                        if event.event in last:
+                        if last(event):
                             return
                 except LogUnavailable:  # it comes back, and then we read on
                     pause = min(pause, _READ_AGAIN_SECONDS)

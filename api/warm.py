@@ -9,12 +9,12 @@ import asyncio
 from typing import Final
 
 from api.bound import Bound
-from api.problems import too_large
+from api.problems import Problem, too_large
 from api.request import Shell
 from api.submit import EVENT_BYTES, by
 from streams.blobs import Blobs
 from streams.errors import Conflict, LogUnavailable
-from streams.events import WARM, DepsQueued, encode
+from streams.events import WARM, CancelRequested, DepsQueued, encode
 from streams.fold import Status, Submission, fold
 from streams.live import Live
 from streams.log import EventLog
@@ -34,8 +34,10 @@ class Environments:
         self._bound = bound
         self._channel = channel
 
-    async def warm(self, shell: Shell) -> tuple[Submission, bool]:
+    async def warm(self, shell: Shell, caller: str | None) -> tuple[Submission, bool]:
         """The story so far, and whether it was under way before.
+
+        Each caller's wish is recorded, so that no other can withdraw it.
 
         Raises Problem 413, 429 when too many are under way, LogUnavailable, LogFull.
         """
@@ -47,22 +49,59 @@ class Environments:
             files=shell.files,
             limits=shell.limits,
             warm=True,
+            caller=caller,
         )
         if len(encode(event)) > EVENT_BYTES:
             raise too_large(EVENT_BYTES)
         for _ in range(_TRIES):
             state = await self.story(shell.environment_id)
-            if state.status is Status.DEPS_QUEUED:
+            again = state.status is Status.DEPS_QUEUED
+            if again and (caller or "") in state.wanted_by:
                 return state, True
-            await self._bound.check()
+            if not again:
+                await self._bound.check()
             await self._blobs.put_all(shell.blobs)
+            event = event.model_copy(update={"again": again})
             try:
                 sequence = await self._log.append(event, after=state.sequence)
             except Conflict:
                 continue
-            self._bound.accepted(sequence)
-            return fold(state, event.model_copy(update={"sequence": sequence})), False
+            if not again:
+                self._bound.accepted(sequence)
+            return fold(state, event.model_copy(update={"sequence": sequence})), again
         raise LogUnavailable(f"warm {shell.environment_id}", f"refused {_TRIES} times in a row")
+
+    async def cancel(self, environment_id: str, caller: str | None) -> Submission:
+        """Its story without the caller's wish. Raises Problem 404 or 409, LogUnavailable.
+
+        While others wait for it, and for submissions, its build goes on. Again is fine.
+        """
+        for _ in range(_TRIES):
+            state = await self.story(environment_id)
+            if not state.sequence:
+                raise Problem(404, f"nobody has asked for environment {environment_id} by itself")
+            if state.status is Status.DEPS_BUILT:
+                raise Problem(
+                    409,
+                    f"a builder has answered for environment {environment_id} already",
+                    type_="/problems/ended",
+                    title="The environment's build has ended",
+                )
+            if (caller or "") not in state.wanted_by:
+                return state
+            event = CancelRequested(
+                submission_id=environment_id,
+                by=by(),
+                warm=True,
+                caller=caller,
+                others=len(state.wanted_by) > 1,
+            )
+            try:
+                sequence = await self._log.append(event, after=state.sequence)
+            except Conflict:
+                continue
+            return fold(state, event.model_copy(update={"sequence": sequence}))
+        raise LogUnavailable(f"cancel {environment_id}", f"refused {_TRIES} times in a row")
 
     async def story(self, environment_id: str) -> Submission:
         """The fold of the environment's own events; `NOTHING` where nobody asked for it so."""

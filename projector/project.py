@@ -11,6 +11,7 @@ from streams.events import (
     ROOT,
     TERMINAL,
     AnyEvent,
+    CancelRequested,
     Compiled,
     DepsBuilt,
     DepsQueued,
@@ -35,7 +36,7 @@ class Stretch:
     events: int = 0
     letters: int = 0
     opened: int = 0
-    answers: list[DepsBuilt] = field(default_factory=list)
+    answers: list[DepsBuilt | CancelRequested] = field(default_factory=list)
     damaged: int = 0
     last: int = 0
     asked: set[str] = field(default_factory=set)
@@ -58,9 +59,9 @@ class Stretch:
 
     def _warm(self, item: AnyEvent) -> None:
         if isinstance(item, DepsQueued):
-            self.opened += 1
+            self.opened += not item.again
             self.asked.add(item.submission_id)
-        elif isinstance(item, DepsBuilt):
+        elif isinstance(item, DepsBuilt) or (isinstance(item, CancelRequested) and not item.others):
             self.opened -= 1
             if item.submission_id in self.asked:
                 self.asked.remove(item.submission_id)

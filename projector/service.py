@@ -13,7 +13,7 @@ from typing import Final
 from projector.project import Stretch, begins, used
 from streams.entries import entry, least, letters
 from streams.errors import EntryTooLarge, LogUnavailable
-from streams.events import TERMINAL, WARM, AnyEvent, DepsBuilt, DepsQueued
+from streams.events import TERMINAL, WARM, AnyEvent, CancelRequested, DepsBuilt, DepsQueued
 from streams.fold import NOTHING, Submission, fold_all
 from streams.log import EventLog
 from streams.readmodel import Generation, Progress, ReadModel
@@ -87,7 +87,7 @@ class Projection:
         self.events += stretch.events
         self.damaged += stretch.damaged
 
-    async def _unasked(self, answers: list[DepsBuilt]) -> int:
+    async def _unasked(self, answers: list[DepsBuilt | CancelRequested]) -> int:
         """How many answers were open in no count: their asking has left the log."""
         if not answers or (await self._log.extent()).first <= 1:
             return 0

@@ -37,7 +37,7 @@ _AT_ONCE: Final = 32
 #: What ends what has not ended: a submission, or an environment that waits.
 _REMEDY: Final = {
     False: "`.venv/bin/sandstream cancel` ends it",
-    True: "a builder of its channel has to run, no cancel ends it",
+    True: "a builder of its channel has to run, or whoever asked for it withdraws",
 }
 
 

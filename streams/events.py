@@ -4,9 +4,9 @@ Each is immutable and self-contained. `event` is the literal tag on the wire and
 `sequence` is the stream's and stands in no message. To add an event: a class here, a case in
 `fold.py`, its publisher's right in `rights.py`, a recorded history in `tests/histories/`.
 
-An environment that is wanted without a submission has a story of its own, of `deps-queued` and
-`deps-built` alone: below `environments.<id>`, where no worker listens, and with the environment's
-id in the place of a submission's.
+An environment that is wanted without a submission has a story of its own, of `deps-queued`,
+`deps-built` and `cancel-requested` alone: below `environments.<id>`, where no worker listens, and
+with the environment's id in the place of a submission's.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Submitted(Event):
 class DepsQueued(Event):
     """Its environment is wanted from a builder: this *is* the dependencies object in the queue.
 
-    `warm`: for itself, without a submission.
+    `warm`: for itself, without a submission; then `caller` is the name of the API key that asked,
+    and `again` says that others wait for it already.
     """
 
     event: Literal["deps-queued"] = "deps-queued"
@@ -85,6 +86,8 @@ class DepsQueued(Event):
     files: tuple[File, ...]
     limits: Limits
     warm: bool = False
+    caller: str | None = None
+    again: bool = False
 
     @property
     def root(self) -> str:
@@ -145,9 +148,20 @@ class Ran(Event):
 
 
 class CancelRequested(Event):
-    """A client wants no more of it."""
+    """A client wants no more of it.
+
+    `warm`: of an environment that it had asked for by itself, as `caller`; where `others` did too,
+    these still wait for it.
+    """
 
     event: Literal["cancel-requested"] = "cancel-requested"
+    warm: bool = False
+    caller: str | None = None
+    others: bool = False
+
+    @property
+    def root(self) -> str:
+        return WARM if self.warm else ROOT
 
 
 class Finished(Event):

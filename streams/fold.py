@@ -86,6 +86,8 @@ class Submission(Frozen):
     attempts: int = 0
     failures: tuple[str, ...] = ()
     cancel_requested: bool = False
+    #: Of an environment's own story: who waits for it, "" for callers without a key.
+    wanted_by: tuple[str, ...] = ()
     sequence: int = 0
     timeline: tuple[Moment, ...] = ()
     unknown: tuple[dict[str, Any], ...] = ()
@@ -148,10 +150,11 @@ def _changes(  # noqa: C901, PLR0911 - one case for each event: a table, as long
                 "request_sha256": event.request_sha256,
             }
         case DepsQueued():
-            return {"status": Status.DEPS_QUEUED}
+            return {"status": Status.DEPS_QUEUED} | _wanted(state, event)
         case DepsBuilt():
             return {
                 "status": Status.DEPS_BUILT,
+                "wanted_by": (),
                 "how": event.how,
                 "cache_miss": event.cache_miss,
                 "dependencies": event.result,
@@ -166,7 +169,7 @@ def _changes(  # noqa: C901, PLR0911 - one case for each event: a table, as long
             runs = sorted([*others, event.result], key=lambda run: run.case)
             return {"status": Status.RAN, "runs": tuple(runs)}
         case CancelRequested():
-            return {"status": Status.CANCEL_REQUESTED, "cancel_requested": True}
+            return _withdrawn(state, event)
         case Finished():
             return {"status": Status.FINISHED, "verdict": event.verdict}
         case Failed():
@@ -177,6 +180,22 @@ def _changes(  # noqa: C901, PLR0911 - one case for each event: a table, as long
             return {"unknown": (*state.unknown, event.model_dump(mode="json"))}
         case _:
             assert_never(event)
+
+
+def _wanted(state: Submission, event: DepsQueued) -> dict[str, Any]:
+    """By one caller more; what was withdrawn or answered before is a story of its own."""
+    if not event.warm:
+        return {}
+    callers = state.wanted_by if state.status is Status.DEPS_QUEUED else ()
+    found = tuple(sorted({*callers, event.caller or ""}))
+    return {"cancel_requested": False, "wanted_by": found}
+
+
+def _withdrawn(state: Submission, event: CancelRequested) -> dict[str, Any]:
+    left = tuple(caller for caller in state.wanted_by if caller != (event.caller or ""))
+    if event.warm and left:
+        return {"wanted_by": left}
+    return {"status": Status.CANCEL_REQUESTED, "cancel_requested": True, "wanted_by": ()}
 
 
 def _started(state: Submission, event: Started) -> dict[str, Any]:

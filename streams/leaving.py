@@ -57,14 +57,15 @@ class Survey:
     _now: datetime = _LONG_AGO
 
     def add(self, message: Stored) -> None:
-        event, at = _said(message.data)
+        event, at, others = _said(message.data)
         if at is not None and at > self._now:
             self._now = at
         now = period(self._now, self.length)
         self.periods[now] = message.sequence
         root, id_, *_ = message.subject.split(".")
         if root == WARM:
-            self._add_wanted(id_, event, message.sequence)
+            if not others:
+                self._add_wanted(id_, event, message.sequence)
             return
         story = self.stories.get(id_)
         if story is None:
@@ -109,10 +110,14 @@ class Survey:
         return {id_: s for id_, s in self.stories.items() if first <= s.first <= last}
 
 
-def _said(data: bytes) -> tuple[str, datetime | None]:
-    """An event's name and time, of any version; nothing of one that is damaged."""
+def _said(data: bytes) -> tuple[str, datetime | None, bool]:
+    """An event's name and time, of any version; nothing of one that is damaged.
+
+    And whether it is the cancel of an environment for which others still wait.
+    """
     try:
         fields = orjson.loads(data)
-        return str(fields["event"]), datetime.fromisoformat(fields["at"]).astimezone(UTC)
+        at = datetime.fromisoformat(fields["at"]).astimezone(UTC)
+        return str(fields["event"]), at, bool(fields.get("others"))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return "damaged", None
+        return "damaged", None, False

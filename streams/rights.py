@@ -74,7 +74,7 @@ USERS: Final = (
         "api",
         publish=(
             *_said("submitted", "submitted.uncached", "deps-queued", "cancel-requested"),
-            *_said("deps-queued", root=events.WARM),
+            *_said("deps-queued", "cancel-requested", root=events.WARM),
             "cancel.*", *_READ_LOG, *_READ_BLOBS, *_WRITE_BLOBS, *_READ_MODEL,
             f"$JS.API.STREAM.INFO.{STREAM}",
         ),

@@ -9,6 +9,7 @@ import pytest
 
 from api import built as built_list
 from api.models import BuiltEnvironmentAnswer, WantedAnswer
+from builder.decide import wanted
 from init.outcome import Outcome
 from streams.blobs import Blobs
 from streams.content import Packer, inline
@@ -19,7 +20,9 @@ from streams.log import EventLog
 from streams.queues import BUILDERS, FALLBACK, WARMING, WORKERS, deliveries
 from streams.readmodel import Built, Generation, ReadModel
 from streams.results import StageResult
+from tests.api.api_harness import running
 from tests.api.api_stories import built
+from tests.api.test_api_doors import bearer, keys
 
 pytestmark = pytest.mark.integration
 SHELL = {"name": "shell.nix", "content": "{ pkgs ? import <nixpkgs> {} }: pkgs.mkShell { }\n"}
@@ -109,6 +112,63 @@ async def test_asking_twice_at_once_is_asking_once_and_later_it_is_asked_again(a
     assert [event["event"] for event in await heard(api, id_)] == ["deps-queued", "deps-built"]
     story = await api.log.history(id_, WARM)
     assert [event.event for event in story] == ["deps-queued", "deps-built"] * 2
+
+
+async def cancel(api, id_, **kwargs):
+    return await api.client.post(f"/environments/{id_}/cancel", **kwargs)
+
+
+async def test_a_wish_is_withdrawn_and_can_be_made_again(api, projector):
+    id_ = (await warm(api)).json()["id"]
+    following = asyncio.create_task(heard(api, id_))
+    await asyncio.sleep(0.1)
+    for _ in range(2):
+        answer_ = await cancel(api, id_)
+        assert answer_.status_code == 202
+        assert WantedAnswer.model_validate(answer_.json()).status == "cancelled"
+    assert not wanted(await api.log.state(id_, WARM))
+    assert [event["event"] for event in await following] == ["deps-queued", "cancel-requested"]
+    assert (await shown(api, id_)).status == "cancelled"
+    last = (await api.log.state(id_, WARM)).sequence
+    await reaches(api, last)
+    assert (await (await api.services.model.live()).progress()).open == 0
+    assert await heard(api, id_, **{"Last-Event-ID": str(last)}) == 204
+
+    assert (await warm(api)).status_code == 201
+    assert wanted(await api.log.state(id_, WARM))
+    await answer(api, id_)
+    assert (await shown(api, id_)).status == "built"
+    assert (await cancel(api, id_)).status_code == 409
+    for unknown in ("e" * 32, "a.b", "*"):
+        assert (await cancel(api, unknown)).status_code == 404
+
+
+async def test_nobody_withdraws_anothers_wish(nats, projector, tmp_path):
+    """Of three callers one has asked, one joins, and one never did."""
+    file, made = keys(tmp_path, "grader", "notebook", "stranger")
+    who = {name: {"headers": bearer(key)} for name, key in made.items()}
+    async with running(nats, keys_file=file) as api:
+
+        async def asks(name):
+            return await api.client.post("/environments", json=BODY, **who[name])
+
+        id_ = (await asks("grader")).json()["id"]
+        assert [(await asks(name)).status_code for name in ("notebook", "notebook")] == [200, 200]
+        for name in ("stranger", "grader", "grader"):
+            answer_ = await cancel(api, id_, **who[name])
+            assert (answer_.status_code, answer_.json()["status"]) == (202, "queued")
+            assert wanted(await api.log.state(id_, WARM))
+        told = await api.log.history(id_, WARM)
+        assert [(event.event, event.caller) for event in told] == [
+            ("deps-queued", "grader"), ("deps-queued", "notebook"), ("cancel-requested", "grader"),
+        ]  # fmt: skip
+        await reaches(api, told[-1].sequence)
+        assert (await (await api.services.model.live()).progress()).open == 1
+        answer_ = await cancel(api, id_, **who["notebook"])
+        assert answer_.json()["status"] == "cancelled"
+        assert not wanted(await api.log.state(id_, WARM))
+        await reaches(api, told[-1].sequence + 1)
+        assert (await (await api.services.model.live()).progress()).open == 0
 
 
 async def test_one_waits_for_the_answer(api):

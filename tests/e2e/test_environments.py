@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import secrets
 import uuid
+from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -67,6 +71,44 @@ async def test_a_shell_that_can_not_be_built_is_told_with_its_log(running):
         shown = answer.json()
     assert (shown["status"], shown["path"]) == ("failed", None)
     assert "no such luck" in shown["result"]["stderr"]
+
+
+def alive(words: bytes) -> bool:
+    """Whether any process of this host has been called so, whatever namespaces it is in."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if words in file.read_bytes():
+                return True
+    return False
+
+
+async def until(true, seconds: float = 60.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root sees the builds' command lines")
+async def test_a_withdrawn_build_ends_unless_a_submission_waits_for_it(running):
+    async with httpx.AsyncClient(base_url=running.url, timeout=60) as http:
+        for submitted in (False, True):
+            seconds = f"{secrets.randbelow(10**9) + 10**9}"
+            building = f"sleep\0{seconds}\0".encode()
+            file = shell(f'x = pkgs.runCommand "x" {{}} "sleep {seconds}";')
+            asked = await http.post("/environments", json={"files": [file]})
+            await until(lambda building=building: alive(building))
+            if submitted:
+                body = {"files": [file, {"name": "run.sh", "content": "true"}]}
+                id_ = (await http.post("/submissions", json=body)).json()["id"]
+                await asyncio.sleep(2)
+            withdrawn = await http.post(f"{asked.headers['location']}/cancel")
+            assert (withdrawn.status_code, withdrawn.json()["status"]) == (202, "cancelled")
+            if submitted:
+                await asyncio.sleep(5)  # several times what a builder takes to see a cancel
+                assert alive(building)
+                assert (await http.post(f"/submissions/{id_}/cancel")).status_code == 202
+            await until(lambda building=building: not alive(building))
+            assert (await http.get(asked.headers["location"])).json()["status"] == "cancelled"
 
 
 @pytest.mark.parametrize("cache", [True, False])

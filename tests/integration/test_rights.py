@@ -35,6 +35,7 @@ SAID_BY = {
     "submissions.a.b.finished": None,
     "environments.a.deps-queued": "api",
     "environments.a.deps-built": "builder",
+    "environments.a.cancel-requested": "api",
     "environments.a.finished": None,
 }
 #: What would end or rewrite the log, or read it as somebody else.

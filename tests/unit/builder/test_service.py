@@ -154,6 +154,27 @@ async def test_our_own_fault_is_put_back_and_nothing_is_said(bench):
     assert bench.said() == []
 
 
+@pytest.mark.parametrize("submitted", [True, False])
+async def test_a_withdrawn_warming_ends_its_build_unless_a_submission_waits_for_it(
+    bench, submitted
+):
+    bench.seconds = 5.0
+    warm = bench.queued.model_copy(update={"submission_id": ID, "warm": True})
+    bench.log.add(warm)
+    handled = [asyncio.create_task(bench.handle(bench.log.events[-1]))]
+    if submitted:
+        handled.append(asyncio.create_task(bench.handle()))
+    while not bench.built:
+        await asyncio.sleep(0.01)
+    bench.log.add(CancelRequested(submission_id=ID, by="api", warm=True))
+    assert await handled[0] == ["done"]
+    await asyncio.sleep(0.1)
+    assert (bench.built, bench.stopped) == (1, 0 if submitted else 1)
+    if submitted:
+        assert await handled[1] == ["done"]
+    assert [said.submission_id for said in bench.said()] == (["a1"] if submitted else [])
+
+
 async def test_a_warming_that_meets_our_fault_at_each_try_is_told_in_the_end(bench):
     warm = bench.queued.model_copy(update={"submission_id": ID, "warm": True})
     bench.log.add(warm)

@@ -56,6 +56,18 @@ def test_ids_of_both_lengths_are_read(digits):
     assert any(len(id_) == digits for id_ in ids & built)
 
 
+def test_a_withdrawn_environment_is_wanted_until_its_last_caller_has_left():
+    told = replayed(FOLDER / "withdrawn.jsonl")
+    states = [fold_all(told[:count]) for count in range(1, 5)]
+    assert [state.wanted_by for state in states] == [
+        ("grader",), ("grader", "notebook"), ("notebook",), (),
+    ]  # fmt: skip
+    assert [state.status for state in states] == ["deps-queued"] * 3 + ["cancel-requested"]
+    assert [state.cancel_requested for state in states] == [False] * 3 + [True]
+    again = told[0].model_copy(update={"sequence": 5})
+    assert not fold_all([*told, again]).cancel_requested
+
+
 def test_every_event_stands_in_some_history():
     seen = {event.event for file in HISTORIES for event in replayed(file)}
     assert set(NAMES) <= seen

@@ -67,9 +67,9 @@ def test_a_stretch_takes_what_is_wanted_for_itself_for_no_submission_but_as_unde
     assert used(None, events=stretch.by_environment["e"]).last_sequence == 2
 
 
-def stored(sequence, subject, name):
+def stored(sequence, subject, name, **more):
     at = (BEGAN + timedelta(days=sequence)).isoformat()
-    data = json.dumps({"event": name, "at": at}).encode()
+    data = json.dumps({"event": name, "at": at} | more).encode()
     return Stored(sequence, data, {"Nats-Subject": subject})
 
 
@@ -82,7 +82,18 @@ def test_an_environment_that_waits_for_a_builder_keeps_its_period_and_is_no_subm
     said = why_not(survey, Extent(1, 3), BEGAN)
     assert "environment e waits for a builder" in said
     assert "submission" not in said
-    assert "no cancel ends it" in said
+    assert "whoever asked for it withdraws" in said
     survey.add(stored(4, "environments.e.deps-built", "deps-built"))
     assert survey.open_from() is None
     assert set(survey.beginning_in(1, 4)) == {"a"}
+
+
+def test_an_environment_waits_for_a_builder_until_the_last_caller_has_withdrawn():
+    survey = Survey("month", BEGAN + timedelta(days=365))
+    cancel = ("environments.e.cancel-requested", "cancel-requested")
+    survey.add(stored(1, "environments.e.deps-queued", "deps-queued"))
+    survey.add(stored(2, "environments.e.deps-queued", "deps-queued", again=True))
+    survey.add(stored(3, *cancel, others=True))
+    assert survey.open_from() == Open(1, "e", environment=True)
+    survey.add(stored(4, *cancel, others=False))
+    assert survey.open_from() is None
