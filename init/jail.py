@@ -18,9 +18,14 @@ REAPER: Final = "/usr/bin/tini-static"
 #: Who a program is inside every jail. Outside it is the container's own, otherwise unused, uid.
 JAIL_UID: Final = 1000
 
-#: Harmless as it is, and ENOSYS where a C library falls back to an older call on it.
+#: Harmless as it is, and ENOSYS where a C library falls back to an older call on it. Advice 4 is
+#: POSIX_FADV_DONTNEED: it empties the page cache of a store path for everybody, and who can do that
+#: again and again sees by the clock what others read.
 _FOR_ALL: Final = """\
-ERRNO(0) { sync, syncfs }
+ERRNO(0) {
+  sync, syncfs,
+  fadvise64(fd, offset, len, advice) { advice == 4 }
+}
 ERRNO(38) { clone3, io_uring_setup, io_uring_enter, io_uring_register }"""
 #: No program in any jail needs these. The container's own profile refuses most of them already.
 _NEVER: Final = """\

@@ -1,14 +1,11 @@
 """A submission from its files to its last test case: compile once, run many."""
 
-# ruff: noqa: PTH102 - pathlib costs milliseconds to import
-
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from init import cases, namespaces, shell, stage, tree
+from init import cases, shell, stage, tree, view
 from init.frames import CompileDone, End, Frame, RunDone
 from init.limits import Stage
 from init.outcome import Outcome
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
     from init.limits import StageLimits
     from init.shell import Shell
 
-_STORE: Final = "/nix/store"
 _COMPILE: Final = "compile.sh"
 _RUN: Final = "run.sh"
 _PAGE: Final = 4096
@@ -74,24 +70,9 @@ def perform(box: Box, job: Job) -> Iterator[Frame]:
         yield done
         environment = done.environment
     if environment is not None:
-        if environment.path:
-            own_view(box, environment.path)
+        view.mount(box, environment.path)
         yield from _stages(box, job, environment)
     yield End()
-
-
-def own_view(box: Box, environment: str) -> None:
-    """Show what the environment's own build made at its own names, over the store's.
-
-    Overlays, even where there is nothing of its own: its files are other inodes than those of the
-    store below, so no lock, lease or watch on them is seen by another submission. Two of them: the
-    kernel refuses layers of one file system that lie one in the other (ELOOP).
-    """
-    own, nothing = f"{box.root}/own", f"{box.root}/nothing"
-    for folder in (own, nothing):
-        os.mkdir(folder, 0o755)
-    namespaces.mount("overlay", own, f"lowerdir={environment}:{nothing},userxattr")
-    namespaces.mount("overlay", _STORE, f"lowerdir={own}:{_STORE},userxattr")
 
 
 def _stages(box: Box, job: Job, environment: Environment) -> Iterator[Frame]:
@@ -135,16 +116,19 @@ def _runs(
 ) -> Iterator[RunDone]:
     """Every case's report; a case for which nothing is left of the total is not run."""
     limits = job.limits[Stage.RUN]
+    at_once = min(job.cases_at_once, len(job.cases))
 
     def run(number: int) -> Report:
         if (refused := remaining.refused()) is not None:
             return refused
+        if at_once > 1:
+            view.renew(box)
         case, name = job.cases[number], f"run-{number}"
         within = remaining.within(limits)
         report = _run(box, within, ready, given, case=case, name=name)
         return remaining.told(report, limits)
 
-    runs = cases.in_order(len(job.cases), job.cases_at_once, run)
+    runs = cases.in_order(len(job.cases), at_once, run)
     while True:
         with remaining:
             done = next(runs, None)

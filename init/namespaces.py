@@ -103,6 +103,11 @@ def _forked(work: Callable[[], None]) -> int:
     return pid
 
 
+def leave_mounts() -> None:
+    """Move this process into a mount namespace of its own: no other sees what it mounts now."""
+    _checked(_libc.unshare(CLONE_NEWNS), "unshare")
+
+
 def mount(
     kind: str, target: str, options: str, *, source: str = "none", remount: bool = False
 ) -> None:
