@@ -178,6 +178,7 @@ class Sandbox:
         profile: bytes | None = None,
         at_once: int = 1,
         protected: Collection[str] = (),
+        environment: str = "",
         total: dict[str, float] | None = None,
         **limits: float,
     ) -> Answer:
@@ -204,7 +205,9 @@ class Sandbox:
                     ),
                     Stage.RUN: with_limits(Stage.RUN, {"wall_seconds": 60, **limits}),
                 },
-                environment=Environment(closure or self.closure, profile or self.profile),
+                environment=Environment(
+                    closure or self.closure, profile or self.profile, environment
+                ),
                 cases_at_once=at_once,
                 total=replace(total_defaults(), **(total or {})),
             )

@@ -7,6 +7,7 @@ works within one jail, so that the neighbour's silence means something.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -43,22 +44,25 @@ _HELD = (
 class Shared:
     """A store path that two submissions have, as the host knows it and as they do."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, environment: str) -> None:
         self.file = folder / "file"
         self.path = f"/nix/store/{folder.name}"
+        self.given = {"closure": (store.SHELL, self.path), "environment": environment}
 
 
-@pytest.fixture
-def shared(sandbox):
-    folder = sandbox.store / f"{uuid.uuid4().hex}-between"
-    folder.mkdir()
+@pytest.fixture(params=["the store's", "an environment's own"])
+def shared(sandbox, request):
+    top = folder = sandbox.store / f"{uuid.uuid4().hex}-between"
+    environment = ""
+    if request.param != "the store's":
+        environment = f"/nix/store/{folder.name}"
+        folder = folder / f"{uuid.uuid4().hex}-own"
+    folder.mkdir(parents=True)
     (folder / "file").write_bytes(os.urandom(_SIZE))
     with (folder / "file").open("rb") as file:
         os.fsync(file.fileno())
-    yield Shared(folder)
-    (folder / "file").unlink()
-    folder.rmdir()
+    yield Shared(folder, environment)
+    shutil.rmtree(top)
 
 
 @contextmanager
@@ -69,7 +73,7 @@ def neighbour(sandbox, shared, text):
     thread = threading.Thread(
         target=sandbox.run,
         args=(script, Case(args=(token,))),
-        kwargs={"closure": (store.SHELL, shared.path), "wall_seconds": 20},
+        kwargs={**shared.given, "wall_seconds": 20},
     )
     thread.start()
     try:
@@ -98,7 +102,7 @@ def _process(token):
 
 def looked(sandbox, shared, text):
     script = f"{_START}{_HELD}path = {shared.path!r}\n{text}"
-    answer = sandbox.run(script, closure=(store.SHELL, shared.path))
+    answer = sandbox.run(script, **shared.given)
     assert answer.run.outcome == Outcome.OK, answer.run.stderr.decode()
     return answer.run.stdout.decode().split()
 
@@ -184,7 +188,7 @@ def test_lock_of_a_case_that_runs_at_the_same_time_is_not_there(sandbox, shared)
         "    print(*found)\n",
         Case(args=("hold",)),
         Case(args=("look",)),
-        closure=(store.SHELL, shared.path),
+        **shared.given,
         at_once=2,
     ).runs
     assert [run.stdout for run in others] == [b"(True, False)\n"], others[0].stderr.decode()
