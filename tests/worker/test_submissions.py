@@ -177,11 +177,15 @@ async def test_killed_worker_is_succeeded_by_another_after_the_lease(worker_at, 
         id_ = await client.submit(run="sleep 2; echo done", wall_seconds=20)
         history = await client.reached(id_, "started")
         assert history[-1].by == f"worker@{other.name}"
-        async with worker_at():
-            other.process.send_signal(signal.SIGSTOP)
-            state, names = await client.ended(id_, 30)
+        # before the second one starts, which may take longer than the program
+        other.process.send_signal(signal.SIGSTOP)
+        try:
+            async with worker_at():
+                state, names = await client.ended(id_, 30)
+                other.process.send_signal(signal.SIGCONT)
+                await asyncio.sleep(3)
+        finally:
             other.process.send_signal(signal.SIGCONT)
-            await asyncio.sleep(3)
         assert await client.log.state(id_) == state
     assert names[-4:] == ["started", "started", "ran", "finished"]
     assert state.failures == (f"worker@{other.name} did not report within its lease",)
