@@ -11,6 +11,7 @@ hosts, a proxy's socket: no container has a network.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +30,10 @@ from streams.hoststore import InUse, realise, use, valid
 #: Below the state folder, which the builder mounts at /nix.
 STORE: Final = Path("nix")
 DATABASE: Final = STORE / "var/nix/db"
+#: Where in a path the hash ends: then follow a dash and the name.
+_HASH_ENDS: Final = len(f"{nix.STORE}/") + 32
+_WHY_LETTERS: Final = 300
+_LOGGER: Final = logging.getLogger(__name__)
 #: `deps-built` does not wait until a builder has published what it built.
 _PUBLISHING_SECONDS: Final = 15.0
 
@@ -74,6 +79,8 @@ class HostStore:
         """
         missing = None
         if environment is not None:
+            missing = misnamed(environment)
+        if environment is not None and missing is None:
             use(self._store, environment.id)
             missing = await self._fetched(environment.path)
         async with self._in_use.used():
@@ -114,6 +121,19 @@ class HostStore:
             os.chown(path, uid, uid)
         async with serving(folder / "socket", self._reach.allowed, who, owner=uid):
             yield
+
+
+def misnamed(environment: Environment) -> str | None:
+    """Why a path is not that of this environment; None when it is.
+
+    A cache's signature covers a path's name and content, and the name ends in the id. So whatever
+    an event or a cache says, nobody gets the programs of another environment.
+    """
+    path, name = environment.path, f"-environment-{environment.id}"
+    if nix.is_store_path(path) and path[_HASH_ENDS:] == name:
+        return None
+    _LOGGER.error("environment %s: its path is %r: REFUSED", environment.id, path)
+    return f"{path[:_WHY_LETTERS]} is not the path of environment {environment.id}"
 
 
 def snapshot(state: Path, scratch: Path, uid: int) -> Path:

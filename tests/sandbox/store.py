@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 NAME = "0123456789abcdfghijklmnpqrsvwxyz-fake-shell"
 OTHER = "zyxwvsrqpnmlkjihgfdcba9876543210-of-somebody-else"
 SHELL = f"/nix/store/{NAME}"
+#: An environment whose closure is that path, and which has made none of its own.
+ID = "e" * 64
+ENVIRONMENT = f"/nix/store/{'9' * 32}-environment-{ID}"
 #: Store paths that are links, as Nix lets a build's output be one, by where they lead.
 LINKS = {
     f"/nix/store/{letter * 32}-link": target
@@ -79,6 +82,7 @@ def make(folder: Path, image: str) -> Path:
             if not link.is_symlink():
                 link.symlink_to(target)
         _open_to_all(store / NAME / "open")
+        (store / ENVIRONMENT.rpartition("/")[2]).mkdir(exist_ok=True)
         _register(folder / "var/nix/db/db.sqlite")
     return store
 
@@ -105,12 +109,12 @@ def _open_to_all(folder: Path) -> None:
 
 def _register(database: Path) -> None:
     """As Nix's own database says of a path that it is valid."""
-    if database.exists():
-        return
     database.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(database)) as connection:
-        connection.execute("create table ValidPaths (path text)")
-        connection.execute("insert into ValidPaths values (?)", (SHELL,))
+        connection.execute("create table if not exists ValidPaths (path text)")
+        known = {path for (path,) in connection.execute("select path from ValidPaths")}
+        missing = [(path,) for path in (SHELL, ENVIRONMENT) if path not in known]
+        connection.executemany("insert into ValidPaths values (?)", missing)
         connection.commit()
 
 

@@ -176,12 +176,16 @@ class Client:
         id_ = uuid4().hex
         request = make_request(cache=cache, shell=shell, **fields)
         whose = {"submission_id": id_, "by": "test"}
-        first = Submitted(request=request, environment_id="e", channel="c", **whose)
+        first = Submitted(request=request, environment_id=store.ID, channel="c", **whose)
         if not cache:
             await self.log.append(first, after=0)
             return id_
         queued = DepsQueued(
-            environment_id="e", channel="c", files=request.files[:1], limits=request.limits, **whose
+            environment_id=store.ID,
+            channel="c",
+            files=request.files[:1],
+            limits=request.limits,
+            **whose,
         )
         last = await self.log.append_all([first, queued])
         if built:
@@ -224,7 +228,10 @@ async def client(nats):
 
 def environment() -> Environment:
     return Environment(
-        id="e", path=store.SHELL, closure=(store.SHELL,), profile=inline(store.profile())
+        id=store.ID,
+        path=store.ENVIRONMENT,
+        closure=(store.SHELL,),
+        profile=inline(store.profile()),
     )
 
 

@@ -27,7 +27,8 @@ def state(tmp_path):
         database.execute("pragma journal_mode=wal")
         database.execute("create table ValidPaths (id integer primary key, path text)")
         database.execute("create table Refs (referrer integer, reference integer)")
-        database.execute("insert into ValidPaths (path) values ('/nix/store/a')")
+        insert = "insert into ValidPaths (path) values (?)"
+        database.executemany(insert, [("/nix/store/a",), (PATH,)])
         database.commit()
     return tmp_path / "state"
 
@@ -57,17 +58,17 @@ def test_it_names_no_environment_and_nothing_that_refers_to_one(state, tmp_path)
     with closing(sqlite3.connect(state / DATABASE / "db.sqlite")) as database:
         insert = "insert into ValidPaths (path) values (?)"
         database.executemany(insert, [(path,) for path in (environment, *others)])
-        # of the environment, to it, and between two of the others
-        database.executemany("insert into Refs values (?, ?)", [(2, 1), (5, 2), (5, 1)])
+        # of an environment, to two of them, and between two of the others
+        database.executemany("insert into Refs values (?, ?)", [(3, 1), (6, 3), (6, 2), (6, 1)])
         database.commit()
     copy = snapshot(state, tmp_path / "scratch", 12345)
     assert paths(copy / "db.sqlite") == [("/nix/store/a",), *((path,) for path in others)]
     with closing(sqlite3.connect(copy / "db.sqlite")) as database:
-        assert database.execute("select referrer, reference from Refs").fetchall() == [(5, 1)]
+        assert database.execute("select referrer, reference from Refs").fetchall() == [(6, 1)]
     raw = b"".join(file.read_bytes() for file in copy.iterdir())
     assert b"tool" in raw
     assert environment.encode() not in raw, "an unused page still has its name"
-    assert paths(state / DATABASE / "db.sqlite")[1] == (environment,)
+    assert (environment,) in paths(state / DATABASE / "db.sqlite")
 
 
 def test_the_stores_own_folder_keeps_its_owner(state, tmp_path):
@@ -85,8 +86,13 @@ def test_without_a_database_it_says_so(tmp_path):
         snapshot(tmp_path, tmp_path / "scratch", 12345)
 
 
-def environment(path="/nix/store/a"):
-    return Environment(id="e", path=path, closure=(path,), profile=inline(b""))
+ID = "e" * 64
+PATH = f"/nix/store/{'0' * 32}-environment-{ID}"
+GONE = f"/nix/store/{'1' * 32}-environment-{ID}"
+
+
+def environment(path=PATH):
+    return Environment(id=ID, path=path, closure=(path,), profile=inline(b""))
 
 
 def host(state, keeper=None, fetch_seconds=5.0):
@@ -124,7 +130,7 @@ async def test_nobody_collects_while_a_submission_runs_with_or_without_an_enviro
 
 async def test_a_submission_counts_as_a_use_before_it_waits_for_a_collector(state):
     store = host(state)
-    record = state / "nix/var/sandstream/environments/e.json"
+    record = state / "nix/var/sandstream/environments" / f"{ID}.json"
     record.parent.mkdir()
     record.touch()
     os.utime(record, (100, 100))
@@ -137,8 +143,36 @@ async def test_a_submission_counts_as_a_use_before_it_waits_for_a_collector(stat
 
 
 async def test_an_environment_that_was_collected_is_a_miss(state):
-    async with host(state).held(environment("/nix/store/gone")) as missing:
+    async with host(state).held(environment(GONE)) as missing:
         assert missing == "it is no longer in this host's store"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        PATH.replace("e" * 64, "f" * 64),  # somebody else's
+        PATH.removesuffix("e"),
+        f"{PATH}-more",
+        PATH.replace("-environment-", "-environment-x-"),
+        PATH.replace("-environment-", "-tool-"),
+        f"{PATH}/../{'0' * 32}-environment-{'f' * 64}",
+        f"/tmp/{'0' * 32}-environment-{ID}",
+        "/nix/store/a",
+        "",
+    ],
+)
+async def test_a_path_of_another_name_is_a_miss_that_the_log_shouts(state, tmp_path, caplog, path):
+    with closing(sqlite3.connect(state / DATABASE / "db.sqlite")) as database:
+        database.execute("insert into ValidPaths (path) values (?)", (path,))
+        database.commit()
+    async with answering(tmp_path / "socket", b'{"missing": []}\n') as asked:
+        async with host(state, tmp_path / "socket").held(environment(path)) as missing:
+            assert missing == f"{path} is not the path of environment {ID}"
+        assert asked == []  # nothing is fetched either
+        (record,) = caplog.records
+        assert record.levelname == "ERROR"
+        assert ID in record.getMessage()
+        assert repr(path) in record.getMessage()
 
 
 async def test_the_storekeeper_is_asked_for_the_environments_path_and_nothing_else(state, tmp_path):
@@ -148,14 +182,18 @@ async def test_the_storekeeper_is_asked_for_the_environments_path_and_nothing_el
             assert missing is None
         async with host(state, socket).held(None) as missing:
             assert missing is None
-    assert asked == [{"paths": ["/nix/store/a"], "wait_seconds": 5.0}]
+    assert asked == [{"paths": [PATH], "wait_seconds": 5.0}]
 
 
 @pytest.mark.parametrize(
     ("answer", "seconds", "why"),
     [
-        (b'{"missing": ["/nix/store/a"], "why": {"/nix/store/a": "no key"}}\n', 0, "no key"),
-        (b'{"missing": ["/nix/store/a"]}\n', 0, "no cache has it"),
+        (
+            b'{"missing": ["%b"], "why": {"%b": "no key"}}\n' % (PATH.encode(), PATH.encode()),
+            0,
+            "no key",
+        ),
+        (b'{"missing": ["%b"]}\n' % PATH.encode(), 0, "no cache has it"),
         (b"", 0, "the storekeeper does not answer"),
         (b"no JSON\n", 0, "the storekeeper does not answer"),
         (b'{"missing": []}\n', 0.5, "not fetched within 0.2 s"),
@@ -174,7 +212,7 @@ async def test_what_is_not_brought_in_time_is_a_miss_with_its_reason(
 async def test_what_was_fetched_and_collected_before_the_lock_is_a_miss(state, tmp_path):
     async with (
         answering(tmp_path / "socket", b'{"missing": []}\n'),
-        host(state, tmp_path / "socket").held(environment("/nix/store/gone")) as missing,
+        host(state, tmp_path / "socket").held(environment(GONE)) as missing,
     ):
         assert missing == "it is no longer in this host's store"
 
