@@ -66,7 +66,8 @@ def _add_service_routes(app: FastAPI) -> None:
         here = of(request)
         seen = await health.look(here.client, here.log, here.model)
         return PlainTextResponse(
-            here.metrics.text(seen), media_type="text/plain; version=0.0.4; charset=utf-8"
+            here.metrics.text(seen, here.live.attacks),
+            media_type="text/plain; version=0.0.4; charset=utf-8",
         )
 
     @app.get(

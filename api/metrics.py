@@ -41,7 +41,7 @@ class Metrics:
         finally:
             self.streams -= 1
 
-    def text(self, health: Health) -> str:
+    def text(self, health: Health, attacks: int = 0) -> str:
         name = "sandstream_http_request_seconds"
         lines = ["# TYPE sandstream_http_requests_total counter"]
         by_route: Counter[str] = Counter()
@@ -57,6 +57,8 @@ class Metrics:
             lines.append(f'{name}_bucket{{route="{route}",le="+Inf"}} {count}')
             lines.append(f'{name}_sum{{route="{route}"}} {self.seconds[route]:.6f}')
             lines.append(f'{name}_count{{route="{route}"}} {count}')
+        refused = "sandstream_builds_refused_as_attacks_total"
+        lines += [f"# TYPE {refused} counter", f"{refused} {attacks}"]
         gauges = {
             "sandstream_ready": 0 if health.faults else 1,
             "sandstream_event_streams": self.streams,

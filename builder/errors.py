@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from streams.environments import ATTACK
+
 
 class BuilderError(Exception):
     """Any trouble of ours."""
@@ -46,7 +48,7 @@ class AttackedStore(BuilderError):
 
     def __init__(self, environment_id: str, paths: list[str]) -> None:
         super().__init__(
-            f"ATTACK: the build of environment {environment_id} wrote where trusted paths are:"
+            f"{ATTACK}the build of environment {environment_id} wrote where trusted paths are:"
             f" {', '.join(paths[:5])}; nothing of it is kept"
         )
         self.environment_id = environment_id

@@ -99,7 +99,8 @@ class Shells:
                 return Built(_refused(report, refused, order.limits))
             except AttackedStore as attack:
                 _LOGGER.error("%s", attack)  # noqa: TRY400 - it is the shell's doing
-                return Built(nix_answer.refused(report, str(attack)))
+                told = nix_answer.refused(report, str(attack))
+                return Built(replace(told, message=str(attack)))
         why = decide.why_private(order.limits, self._with.defaults, report.starved)
         if why:
             _LOGGER.info("environment %s: for one submission alone: %s", record.id, why)

@@ -13,6 +13,8 @@ from streams.content import Content, Frozen
 from streams.request import File
 
 SYSTEM: Final = "x86_64-linux"
+#: How the message of a build begins that was refused because it left Nix's sandbox.
+ATTACK: Final = "ATTACK: "
 
 
 class Environment(Frozen):

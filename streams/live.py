@@ -73,6 +73,10 @@ class Follower:
         return held
 
 
+#: `environments.ATTACK` as it stands in the event's bytes: what a build printed is escaped, and can't begin so.
+_ATTACK: Final = b'"message":"ATTACK: '
+
+
 class Live:
     """Hands each live event to those who listen for its submission.
 
@@ -84,6 +88,8 @@ class Live:
         self._followers: defaultdict[str, set[Follower]] = defaultdict(set)
         #: How many listen now.
         self.listening = 0
+        #: Builds that were refused as attacks since this process connected.
+        self.attacks = 0
 
     def pause_seconds(self, at_least: float) -> float:
         """How long a listener hears nothing before it reads the log: the more, the longer."""
@@ -126,7 +132,9 @@ class Live:
 
     async def hand_out(self, message: Msg) -> None:
         """Called for each live message."""
-        _, root, submission_id, *_ = message.subject.split(".")
+        _, root, submission_id, name, *_ = message.subject.split(".")
+        if name == "deps-built" and _ATTACK in message.data:
+            self.attacks += 1
         whose = events.guard(submission_id, root)
         queues, followers = self._listeners.get(whose, ()), self._followers.get(whose, ())
         if not queues and not followers:

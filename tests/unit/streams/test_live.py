@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from streams import events
+from streams.environments import ATTACK
 from streams.live import Follower, Heard, Live
 
 GUARD = "submissions.a.>"
@@ -115,3 +116,23 @@ async def test_a_wait_that_was_given_up_loses_nothing():
     said = events.CancelRequested(submission_id="a", by="test", sequence=3)
     follower.put(Heard(said, 2))
     assert (await next_of(follower)).event == said
+
+
+@pytest.mark.parametrize(
+    ("result", "counted"),
+    [
+        ({"message": f"{ATTACK}the build of environment e"}, 1),
+        ({"message": "the limit"}, 0),
+        # whoever prints the words is no attacker
+        ({"stderr": {"data": f'{{"message":"{ATTACK}x"}}', "size": 1}}, 0),
+    ],
+)
+async def test_builds_that_were_refused_as_attacks_are_counted(result, counted):
+    hub = Live()
+    said = events.DepsBuilt.model_validate(
+        {"submission_id": "a", "by": "b", "how": "built", "result": {"outcome": "ok"} | result}
+    )
+    data = events.encode(said)
+    subject = f"live.{events.subject(said)}"
+    await hub.hand_out(SimpleNamespace(subject=subject, data=data, headers={}))
+    assert hub.attacks == counted
