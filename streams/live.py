@@ -73,7 +73,7 @@ class Follower:
         return held
 
 
-#: `environments.ATTACK` as it stands in the event's bytes: what a build printed is escaped, and can't begin so.
+#: `environments.ATTACK` as it stands in the event's bytes. What a build printed is escaped there.
 _ATTACK: Final = b'"message":"ATTACK: '
 
 
