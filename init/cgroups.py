@@ -11,7 +11,7 @@ uid, but none of them lifts a limit.
 """
 
 # the import of pathlib takes longer than all that init does before Ready
-# ruff: noqa: PTH102, PTH106, PTH123
+# ruff: noqa: PTH102, PTH106
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
+
+from init import cgroupfs
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,6 +36,10 @@ _LARGEST_CHARGE_BYTES: Final = 2 * 1024 * 1024
 #: Nothing starts with less: nsjail alone takes more. The kernel refuses a limit below what it has
 #: charged in advance, which are some hundred kilobytes.
 _LEAST_MEMORY_BYTES: Final = 1024 * 1024
+#: Version 1 counts buffers of TCP and UDP beside the memory: this part of that limit, at most so
+#: many bytes. One connection takes a few megabytes.
+_SOCKETS_PART: Final = 4
+_SOCKETS_MOST_BYTES: Final = 64 * 1024 * 1024
 _EMPTY_WITHIN_SECONDS: Final = 10.0
 _INNER: Final = "inner"
 
@@ -74,6 +80,7 @@ class _Names:
     attach: str  # a version 1 `tasks` takes a lone thread in 0.1 ms, where `cgroup.procs` takes 10
     memory: str
     swap: str
+    sockets: str  # limit of buffers of TCP and UDP; none where they count as memory
     kernel: str  # what the kernel holds for the group; none where it is not charged for groups
     peak: str
     oom: str
@@ -89,6 +96,7 @@ _NAMES: Final = {
         attach="tasks",
         memory="memory.limit_in_bytes",
         swap="memory.memsw.limit_in_bytes",  # memory and swap together
+        sockets="memory.kmem.tcp.limit_in_bytes",
         kernel="memory.kmem.usage_in_bytes",
         peak="memory.max_usage_in_bytes",
         oom="memory.oom_control",
@@ -102,6 +110,7 @@ _NAMES: Final = {
         attach="cgroup.procs",
         memory="memory.max",
         swap="memory.swap.max",  # swap alone
+        sockets="",
         kernel="",
         peak="memory.peak",
         oom="memory.events",
@@ -137,27 +146,6 @@ def cpu_seconds(version: int, text: str) -> float:
     return int(text) / 1e9 if version == 1 else field(text, "usage_usec") / 1e6
 
 
-def tree(group: str) -> list[str]:
-    """The folders of a group and of all groups below it, parents first; none that is gone."""
-    found = [group]
-    for folder in found:
-        try:
-            with os.scandir(folder) as entries:
-                found += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except FileNotFoundError:
-            continue
-    return found
-
-
-def members(group: str) -> list[int]:
-    """Members of a group and of all below it, as they are called here; 0 is who has no name."""
-    pids: list[int] = []
-    for folder in tree(group):
-        with suppress(FileNotFoundError), open(f"{folder}/cgroup.procs", encoding="ascii") as file:
-            pids += map(int, file.read().split())
-    return pids
-
-
 class StageCgroup:
     """A group for one stage; leaving the context kills what is left in it and removes it."""
 
@@ -188,6 +176,8 @@ class StageCgroup:
         with suppress(FileNotFoundError):  # a kernel that does not account for swap
             # version 1 counts memory and swap together, version 2 swap alone
             self._write("memory", self._names.swap, 0 if self._version == 2 else self._memory_bytes)  # noqa: PLR2004
+        if self._names.sockets:
+            self._limit_sockets()
         self._write("pids", "pids.max", self._pids_max)
         return self
 
@@ -199,14 +189,20 @@ class StageCgroup:
     ) -> None:
         self.kill()
         for outer in self._every():
-            for folder in reversed(tree(outer)):
+            for folder in reversed(cgroupfs.tree(outer)):
                 os.rmdir(folder)
+
+    def _limit_sockets(self) -> None:
+        """The limit is the outer group's; a group counts at all only once it has one of its own."""
+        limit = min(self._memory_bytes // _SOCKETS_PART, _SOCKETS_MOST_BYTES)
+        with suppress(FileNotFoundError):  # a kernel that no longer has it
+            self._write("memory", self._names.sockets, limit)
+            self._write("memory", f"{_INNER}/{self._names.sockets}", limit)
 
     def attach(self) -> None:
         """Bring the calling process in; for a fresh child, before it executes anything."""
         for folder in self._every():
-            with open(f"{folder}/{_INNER}/{self._names.attach}", "w", encoding="ascii") as file:
-                file.write("0")
+            cgroupfs.say(f"{folder}/{_INNER}/{self._names.attach}", "0")
 
     def cpu_seconds(self) -> float:
         return cpu_seconds(self._version, self._read("cpuacct", self._names.cpu))
@@ -250,7 +246,7 @@ class StageCgroup:
         them at once, however fast they fork.
         """
         deadline = time.monotonic() + _EMPTY_WITHIN_SECONDS
-        while pids := members(self._folders["pids"]):
+        while pids := cgroupfs.members(self._folders["pids"]):
             # Who is in no pid namespace of ours reads as 0, and a signal to that is one to us.
             for pid in filter(None, pids):
                 with suppress(ProcessLookupError):
@@ -263,8 +259,7 @@ class StageCgroup:
         return list(dict.fromkeys(self._folders.values()))
 
     def _read(self, controller: str, name: str) -> str:
-        with open(f"{self._folders[controller]}/{name}", encoding="ascii") as file:
-            return file.read()
+        return cgroupfs.text(f"{self._folders[controller]}/{name}")
 
     def _sum(self, controller: str, name: str, key: str) -> int:
         """A field summed over all groups of the stage.
@@ -272,9 +267,9 @@ class StageCgroup:
         The kernel counts some events where the limit is, and others where their process is.
         """
         total = 0
-        for folder in tree(self._folders[controller]):
-            with suppress(FileNotFoundError), open(f"{folder}/{name}", encoding="ascii") as file:
-                total += field(file.read(), key)
+        for folder in cgroupfs.tree(self._folders[controller]):
+            with suppress(FileNotFoundError):
+                total += field(cgroupfs.text(f"{folder}/{name}"), key)
         return total
 
     def _number(self, controller: str, name: str, key: str) -> int:
@@ -286,5 +281,4 @@ class StageCgroup:
         return field(text, key) if key else int(text)
 
     def _write(self, controller: str, name: str, value: int) -> None:
-        with open(f"{self._folders[controller]}/{name}", "w", encoding="ascii") as file:
-            file.write(str(value))
+        cgroupfs.say(f"{self._folders[controller]}/{name}", str(value))

@@ -12,7 +12,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
-from init import cgroups, folders
+from init import cgroupfs, folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -88,7 +88,7 @@ def pids_of(group: str) -> list[int]:
     None of one that is gone.
     """
     try:
-        return [pid for pid in cgroups.members(group) if pid]
+        return [pid for pid in cgroupfs.members(group) if pid]
     except OSError:  # removed while it was read
         return []
 

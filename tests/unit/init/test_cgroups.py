@@ -10,6 +10,7 @@ import pytest
 from init.cgroups import StageCgroup, cpu_seconds, field, split
 from init.delegation import parse_membership, plan
 from init.frames import Delegated
+from init.limits import MIB
 
 V1 = """\
 9:name=systemd:/docker/abc
@@ -55,6 +56,10 @@ def test_cpu_seconds_of_both_versions():
     assert cpu_seconds(2, "usage_usec 1500000\nuser_usec 1\nsystem_usec 2\n") == 1.5
 
 
+#: What the inner group has of the files that are written; on version 2 the last one alone.
+INNER = ("memory.kmem.tcp.limit_in_bytes", "tasks", "cgroup.procs")
+
+
 @pytest.fixture
 def stage_files(monkeypatch):
     """mkdir of a cgroup brings its files; rmdir takes them."""
@@ -65,7 +70,8 @@ def stage_files(monkeypatch):
         real_mkdir(path, *args)
         # the outer group has no controllers to give
         inner = Path(path).name == "inner"
-        for name, text in ({"cgroup.procs": ""} if inner else content).items():
+        there = dict.fromkeys(INNER, "") if inner else content
+        for name, text in there.items():
             Path(path, name).write_text(text)
 
     def rmdir(path):
@@ -82,6 +88,7 @@ def test_version_2_group_is_limited_read_and_removed(tmp_path, stage_files):
     stage_files |= {
         "memory.peak": "9096\n", "memory.events": "oom 1\noom_kill 2\n", "cgroup.procs": "",
         "memory.stat": "anon 7\nfile 6000\nshmem 1000\n", "pids.events": "max 4\n",
+        "memory.max": "", "memory.swap.max": "", "memory.oom.group": "", "pids.max": "",
         "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n",
     }  # fmt: skip
     (tmp_path / "c/jail").mkdir(parents=True)
@@ -112,7 +119,9 @@ def test_version_1_sums_what_it_counts_in_the_group_of_the_process(tmp_path, sta
         "memory.max_usage_in_bytes": "9096\n", "memory.oom_control": "oom_kill 0\n",
         "memory.stat": "cache 1\nshmem 1\ntotal_cache 6000\ntotal_shmem 1000\n",
         "pids.events": "max 0\n", "cpuacct.usage": "1\n", "cgroup.procs": "",
-        "memory.memsw.limit_in_bytes": "", "memory.kmem.usage_in_bytes": "1000\n",
+        "memory.limit_in_bytes": "", "memory.memsw.limit_in_bytes": "", "pids.max": "",
+        "memory.kmem.tcp.limit_in_bytes": "",
+        "memory.kmem.usage_in_bytes": "1000\n",
     }  # fmt: skip
     folders = {name: f"{name}/jail" for name in ("memory", "pids", "cpuacct")}
     for folder in folders.values():
@@ -127,7 +136,13 @@ def test_version_1_sums_what_it_counts_in_the_group_of_the_process(tmp_path, sta
         (below / "pids.events").write_text("max 3\n")
         figures = group.figures()
         assert group.oom_kills() == 1
+        limits = [
+            (tmp_path / f"memory/jail/run-0/{name}memory.kmem.tcp.limit_in_bytes").read_text()
+            for name in ("", "inner/")
+        ]
     assert (figures.oom_kills, figures.refused_forks) == (1, 5)
+    # a quarter of the memory, and without one of its own a group is not counted at all
+    assert limits == [str((MIB + 1000) // 4)] * 2
     # without what the kernel took for the inner group
     assert figures.memory_peak_bytes == 3096
     assert not below.exists()
