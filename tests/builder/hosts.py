@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from init import storestamp
 from sandstream.containers import storekeeper
 from tests.builder.conftest import STATE
 
@@ -56,6 +57,7 @@ class Host:
         for part in ("nix", "nix/store", "nix/var", "nix/var/nix"):
             (folder / part).mkdir()
             os.chown(folder / part, UID, UID)
+        storestamp.stamp(str(folder / "nix"), UID)  # as set-up makes one
 
     @property
     def store(self):

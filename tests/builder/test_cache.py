@@ -135,6 +135,7 @@ async def test_a_storekeeper_drops_what_an_older_version_left_and_fetches_it_ane
 
 
 async def test_a_storekeeper_does_not_drop_a_store_that_is_used(first, second):
+    (second.folder / "nix/var/sandstream/trusted/version").unlink()
     used = InUse(second.folder / "nix")
     used.make()
     async with used.used():
