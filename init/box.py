@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from init.cgroups import StageCgroup
-from init.jail import REAPER
+from init.jail import REAPER, proc_config
 
 if TYPE_CHECKING:
     from init.frames import Delegated
@@ -43,6 +43,15 @@ _ETC: Final = {
     "hosts": "127.0.0.1 localhost\n::1 localhost\n127.0.0.1 sandstream\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
+
+
+def _opens(path: str) -> bool:
+    """Whether an open succeeds: of some files in /proc the mode does not tell."""
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,11 @@ class Box:
         """Holds what every jail sees in /run/sandstream: the reaper, and the shell's script."""
         return f"{self.root}/ours"
 
+    @property
+    def proc(self) -> str:
+        """What nsjail reads of a stage's /proc."""
+        return f"{self.root}/proc.cfg"
+
     def prepare(self) -> None:
         """Do all that no job is needed for; raises when the container is not as agreed."""
         for folder in (self.etc, self.ours):
@@ -75,6 +89,10 @@ class Box:
         with open(REAPER, "rb") as source, open(f"{self.ours}/reaper", "wb") as target:
             target.write(source.read())
             os.fchmod(target.fileno(), 0o755)
+        nothing = f"{self.root}/hidden"
+        os.mkdir(nothing, 0o555)
+        with open(self.proc, "w", encoding="ascii") as file:
+            file.write(proc_config(nothing, _opens))
         for folder in set(self.delegated.folders.values()):
             if not os.access(f"{self.cgroups}/{folder}", os.W_OK):
                 raise PermissionError(f"the cgroup {folder} is not ours")

@@ -9,7 +9,10 @@ file sizes in megabytes, and its cgroup flags ask for rights that we do not have
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NSJAIL: Final = "/usr/local/bin/nsjail"
 #: The jail's PID 1. Without a reaper the program itself would be PID 1 of its namespace, where
@@ -53,6 +56,35 @@ ERRNO(1) {{
   clone(flags) {{ (flags & 0x02000000) != 0 }},
   unshare(flags) {{ flags != 0x00020000 }},
 {_NEVER}"""
+
+
+#: Of the host, and no program's business: the kernel's command line, its disks and devices, what
+#: others lock and use. Not what counts CPUs and memory, which runtimes read.
+_HIDDEN_FILES: Final = (
+    "cmdline", "diskstats", "interrupts", "keys", "latency_stats", "locks", "modules", "partitions",
+    "sched_debug", "swaps", "timer_list",
+)  # fmt: skip
+_HIDDEN_FOLDERS: Final = ("acpi", "asound", "bus", "fs", "irq", "scsi")
+
+
+def proc_config(nothing: str, opens: Callable[[str], bool]) -> str:
+    """The nsjail configuration of a /proc without what is the host's: no option can say it.
+
+    Options are mounted before nsjail's own /proc, which would cover them. `nothing` is an empty
+    folder. What nobody can read, or this kernel does not have, need not be hidden and can't be.
+    """
+    lines = ['mount { dst: "/proc" fstype: "proc" rw: false }']
+    # a device that anybody may write to; each file that is made read-only costs another call
+    for source, writable, names in (
+        ("/dev/null", "true", _HIDDEN_FILES),
+        (nothing, "false", _HIDDEN_FOLDERS),
+    ):
+        lines += (
+            f'mount {{ src: "{source}" dst: "/proc/{name}" is_bind: true rw: {writable} }}'
+            for name in names
+            if opens(f"/proc/{name}")
+        )
+    return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +133,7 @@ class Jail:
     user_namespaces: int | None = None
     network: bool = False
     proc_writable: bool = False
+    proc: str = ""
     pass_fds: tuple[int, ...] = ()
     log_fd: int = 2
 
@@ -114,8 +147,10 @@ DEVICES: Final = tuple(
 
 def argv(jail: Jail) -> list[str]:
     """The command that runs `jail`. Pure; docs/flows.md prints it, a test compares it whole."""
-    words = [
-        NSJAIL,
+    words = [NSJAIL]
+    if jail.proc:
+        words += ["--config", jail.proc, "--disable_proc"]  # first: it would undo what it follows
+    words += [
         "--mode", "o",
         "--quiet",  # warnings and worse: in a good jail there are none, in another they say why
         "--log_fd", str(jail.log_fd),

@@ -140,6 +140,7 @@ def stage_jail(box: Box, shell: Shell, scratch: Scratch, *, uid: int) -> Jail:
         mounts=mounts(box, shell, scratch),
         cwd=WORK,
         outer_uid=uid,
+        proc=box.proc,
         pass_fds=(STARTED_FD,),
     )
 
