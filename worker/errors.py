@@ -12,6 +12,11 @@ WorkerError
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
+_ENGINES_ID: Final = re.compile(r"docker[-/][0-9a-f]{64}")
+
 
 class WorkerError(Exception):
     """Any trouble of ours."""
@@ -46,11 +51,14 @@ class LeftBehind(WorkerError):
 
 
 class AttemptFailed(WorkerError):
-    """The sandbox failed the submission; `reason` goes into the log."""
+    """The sandbox failed the submission; `reason` goes into the log, which clients read.
+
+    The engine's id of a container, which paths of cgroups hold, is left out of it.
+    """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = _ENGINES_ID.sub("docker…", reason)
+        super().__init__(self.reason)
 
 
 class TakenOver(WorkerError):
