@@ -74,8 +74,15 @@ def decide(  # noqa: PLR0911 - a table, one line for each row
     reason = _reason(state, failure)
     if state.attempts >= attempts:
         return GiveUp((*state.failures, reason or "no attempt is allowed"), state.attempts)
-    environment = state.environment if state.how != "in-container" else None
-    return Run(state.attempts + 1, reason, environment)
+    return Run(state.attempts + 1, reason, _built_for_it(state))
+
+
+def _built_for_it(state: Submission) -> Environment | None:
+    """What a builder made of exactly this submission's shell files; anything else is a miss."""
+    built = state.environment
+    if built is None or state.how == "in-container" or built.id != state.environment_id:
+        return None
+    return built
 
 
 def leads(state: Submission, event: AnyEvent) -> bool:

@@ -72,6 +72,7 @@ def ran(case: int, outcome: Outcome = Outcome.OK) -> Ran:
     return Ran(submission_id="s", by="worker@a", result=RunResult(case=case, outcome=outcome))
 
 
+ANOTHERS = built().model_copy(update={"environment": ENVIRONMENT.model_copy(update={"id": "f"})})
 WHOSE = {"submission_id": "s", "by": "x"}
 CANCEL = CancelRequested(**WHOSE)
 CACHED = (submitted(), queued(), built())
@@ -80,6 +81,7 @@ UNCACHED = (submitted(cache=False),)
 #: name, history, which of its events is delivered (by index), the decision
 TABLE = [
     ("environment is built", CACHED, 2, Run(1, None, ENVIRONMENT)),
+    ("environment of other files", (*CACHED[:2], ANOTHERS), 2, Run(1, None, None)),
     ("uncached", UNCACHED, 0, Run(1, None, None)),
     ("no builder by the deadline", CACHED[:2], 1, Run(1, None, None)),
     ("deadline of what a builder built", CACHED, 1, Ignore),
