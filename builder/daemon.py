@@ -13,7 +13,7 @@ import os
 import sys
 from dataclasses import asdict, dataclass, replace
 
-from init import nix, stoppable
+from init import nix, nix_jails, stoppable
 from init.frames import Delegated, DependenciesDone
 from init.jail import Jail
 from init.limits import StageLimits
@@ -56,10 +56,10 @@ def read(text: str) -> Daemon:
 
 def jail_of(daemon: Daemon) -> Jail:
     if daemon.paths:
-        return nix.fetch_jail(
+        return nix_jails.fetch_jail(
             uid=os.getuid(), store=daemon.store, paths=daemon.paths, config=daemon.config
         )
-    return nix.daemon_jail(
+    return nix_jails.daemon_jail(
         uid=os.getuid(),
         store=daemon.store,
         folder=daemon.folder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from init import nix, shell
+from init import nix_jails, shell
 from init.box import Box
 from init.frames import Delegated
 from init.jail import Jail, argv
@@ -35,14 +35,14 @@ def stage() -> str:
 def daemon() -> str:
     folder = "/run/builder/job"
     return command(
-        nix.daemon_jail(uid=30_000, store="/nix", folder=folder, scratch=f"{folder}/scratch")
+        nix_jails.daemon_jail(uid=30_000, store="/nix", folder=folder, scratch=f"{folder}/scratch")
     )
 
 
 def in_container() -> str:
     scratch = "/scratch"
     return command(
-        nix.container_jail(
+        nix_jails.container_jail(
             uid=1_000_017,
             files=f"{scratch}/files",
             var=f"{scratch}/var",

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from init import disk, namespaces, nix, nix_answer, stoppable, tree
+from init import disk, namespaces, nix, nix_answer, nix_jails, stoppable, tree
 from init.limits import Stage
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class PrivateStore:
 
     def _run(self, limits: StageLimits, program: str, stop_fd: int | None) -> Report:
         registration = f"{self._folder}/{_REGISTRATION}"
-        jail = nix.container_jail(
+        jail = nix_jails.container_jail(
             uid=os.getuid(),
             files=f"{self._folder}/{_FILES}",
             var=f"{self._folder}/{_VAR}",

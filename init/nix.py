@@ -1,4 +1,4 @@
-"""Every Nix command line: what is run, with which environment, and in which jail.
+"""Every Nix command line: what is run, and with which environment. Its jails: `nix_jails.py`.
 
 A shell becomes an environment in three steps: build the shell's inputs, name their closure, take
 its variables. A submission's own container does them in one program. In a builder's container an
@@ -10,10 +10,6 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING, Final
-
-from init import relay
-from init.jail import DEVICES, NIX_POLICY, REAPER, Bind, Jail, Mount, Symlink
-from init.process import LOG_FD, STARTED_FD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,11 +24,8 @@ BUILD_DIR: Final = "/build"
 #: Nothing here is the submission's output, so no limit of the request's cuts it.
 MAX_OUTPUT_BYTES: Final = 16 * 1024 * 1024
 
-#: The jail's own, and in it that of each build's sandbox. A build that could make one more would
-#: have every capability in it: packet filters, raw sockets and mounts of the kernel's.
-_USER_NAMESPACES: Final = 2
 #: Where a job's jail finds what the trusted side has added, and its links to derivations.
-_REGISTRATION: Final = "/run/registration"
+REGISTRATION: Final = "/run/registration"
 _ROOT: Final = "/tmp/shell"  # noqa: S108 - a tmpfs of the jail's
 _READ_ROOT: Final = f'"$(readlink {_ROOT})"'
 _PRINT_DEV_ENV: Final = (
@@ -43,35 +36,16 @@ _PRINT_DEV_ENV: Final = (
 )
 #: What the trusted side has added becomes known to the job's own database.
 REGISTER: Final = (
-    f"if [ -e {_REGISTRATION} ]; then nix-store --load-db < {_REGISTRATION} || exit; fi\n"
+    f"if [ -e {REGISTRATION} ]; then nix-store --load-db < {REGISTRATION} || exit; fi\n"
 )
 _STORE_PATH: Final = re.compile(r"/nix/store/[0-9a-df-np-sv-z]{32}-[0-9A-Za-z+\-._?=]+")
+#: What every Nix of ours has in its environment.
+COMMON: Final = (("HOME", "/tmp"), ("PATH", "/usr/bin"), ("LANG", "C.UTF-8"))  # noqa: S108 - a tmpfs of the jail's
 #: No evaluation reads what was not given to it, the store's other paths included.
 _RESTRICTED: Final = (
     "--option", "restrict-eval", "true",
     "-I", f"files={FILES}",
 )  # fmt: skip
-_COMMON: Final = (("HOME", "/tmp"), ("PATH", "/usr/bin"), ("LANG", "C.UTF-8"))  # noqa: S108 - a tmpfs of the jail's
-_SYSTEM: Final[tuple[Bind | Mount | Symlink, ...]] = (
-    Bind("/usr", "/usr"),
-    Symlink("usr/bin", "/bin"),
-    Symlink("usr/lib", "/lib"),
-    Symlink("usr/lib64", "/lib64"),
-    Bind("/etc/nix", "/etc/nix"),
-    *DEVICES,
-    Mount("tmpfs", "/tmp", "mode=1777"),  # noqa: S108
-)
-#: Nix gives each build a terminal of its own, and binds its own devices from ours.
-_TERMINALS: Final[tuple[Bind | Mount | Symlink, ...]] = (
-    Bind("/dev/tty", "/dev/tty", writable=True),
-    Mount("devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=0620"),
-    Symlink("/dev/pts/ptmx", "/dev/ptmx"),
-)
-#: What a resolver and TLS read.
-_NETWORK: Final = tuple(
-    Bind(path, path)
-    for path in ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/ssl", "/etc/passwd")
-)
 
 
 def inputs_argv() -> list[str]:
@@ -200,7 +174,7 @@ def is_root_of_a_build(path: str) -> bool:
 
 def store_environment() -> dict[str, str]:
     """For the store's owner, who asks the store itself."""
-    return {**dict(_COMMON), "NIX_REMOTE": "local"}
+    return {**dict(COMMON), "NIX_REMOTE": "local"}
 
 
 def caches_config(substituters: str, trusted_public_keys: str) -> str:
@@ -237,99 +211,6 @@ def fetch_script(paths: Iterable[str]) -> str:
     return f"exec nix-store --realise --keep-going {' '.join(quoted(path) for path in paths)}"
 
 
-def daemon_jail(*, uid: int, store: str, folder: str, scratch: str) -> Jail:
-    """The store's own daemon, for one job of the trusted side's.
-
-    It builds recorded derivations alone, over trusted inputs. Its socket lies in `folder`, which
-    only the store's owner can enter. It has no network, and nobody is trusted beyond building.
-    """
-    config = ("trusted-users =", "allowed-users = *", f"build-dir = {BUILD_DIR}")
-    return Jail(
-        command=(REAPER, "--", *_sh("exec nix-daemon")),
-        mounts=(
-            *_SYSTEM,
-            *_TERMINALS,
-            Bind(store, "/nix", writable=True),
-            Bind(folder, folder, writable=True),
-            Bind(scratch, BUILD_DIR, writable=True),
-        ),
-        cwd="/",
-        outer_uid=uid,
-        environment=(
-            *_COMMON,
-            ("NIX_REMOTE", "local"),
-            ("NIX_DAEMON_SOCKET_PATH", f"{folder}/socket"),
-            ("NIX_CONFIG", "\n".join(config)),
-        ),
-        policy=NIX_POLICY,
-        user_namespaces=_USER_NAMESPACES,
-        proc_writable=True,
-        pass_fds=(STARTED_FD,),
-        log_fd=LOG_FD,
-    )
-
-
-def fetch_jail(*, uid: int, store: str, paths: Iterable[str], config: str) -> Jail:
-    """The trusted side's own fetch: it has the network and the store, and nothing builds."""
-    return Jail(
-        command=(REAPER, "--", *_sh(fetch_script(paths))),
-        mounts=(*_SYSTEM, Bind(store, "/nix", writable=True), *_NETWORK),
-        cwd="/",
-        outer_uid=uid,
-        environment=(*_COMMON, ("NIX_REMOTE", "local"), ("NIX_CONFIG", config)),
-        network=True,
-        pass_fds=(STARTED_FD,),
-        log_fd=LOG_FD,
-    )
-
-
-def container_jail(
-    *,
-    uid: int,
-    files: str,
-    var: str,
-    scratch: str,
-    proxy: str = "",
-    config: str = "",
-    program: str | None = None,
-    registration: str = "",
-) -> Jail:
-    """A whole Nix in a container of the job's own: a plain local store, no daemon, no network.
-
-    With the socket of a `proxy`: what that allows. `config` has the caches that are behind it.
-    `registration` is a file for `nix-store --load-db`.
-    """
-    program = program or script()
-    return Jail(
-        command=(REAPER, "--", *_sh(relay.before(program) if proxy else program)),
-        mounts=(
-            *_SYSTEM,
-            *_TERMINALS,
-            Bind(STORE, STORE, writable=True),
-            Bind(var, "/nix/var", writable=True),
-            Bind(CHANNEL, CHANNEL),
-            Bind(scratch, BUILD_DIR, writable=True),
-            Bind(files, FILES),
-            *((Bind(registration, _REGISTRATION),) if registration else ()),
-            *(relay.mounts(proxy) if proxy else ()),
-        ),
-        cwd=FILES,
-        outer_uid=uid,
-        environment=(
-            *_COMMON,
-            *(relay.environment() if proxy else ()),
-            ("NIX_REMOTE", "local"),
-            ("NIX_PATH", f"nixpkgs={CHANNEL}"),
-            ("NIX_CONFIG", f"build-dir = {BUILD_DIR}\n{config}".rstrip()),
-        ),
-        policy=NIX_POLICY,
-        user_namespaces=_USER_NAMESPACES,
-        proc_writable=True,
-        pass_fds=(STARTED_FD,),
-        log_fd=LOG_FD,
-    )
-
-
 def is_shell_file(name: str) -> bool:
     """Whether a shell may read this file of its submission: nothing else can change what it is."""
     return name == SHELL or name.endswith((".nix", ".lock")) or name.startswith("nix/")
@@ -341,9 +222,3 @@ def is_store_path(path: str) -> bool:
 
 def _words(argv: list[str]) -> str:
     return " ".join(argv)
-
-
-def _sh(script: str) -> tuple[str, ...]:
-    """A shell that first tells that the jail stands: until then a failure is ours."""
-    told = f"printf . >&{STARTED_FD}; exec {STARTED_FD}>&-"
-    return ("/usr/bin/sh", "-c", f"{told}\n{script}")

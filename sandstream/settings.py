@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sandstream.state import CHECKOUT
 
-#: Of the host's memory, for all jobs of a builder together and as much for its evaluator.
+#: Of the host's memory, for all that a builder's container does.
 _BUILDER_SHARE: Final = 0.8
 
 

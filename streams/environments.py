@@ -46,7 +46,7 @@ STORE_PATHS: Final[TypeAdapter[tuple[StorePath, ...]]] = TypeAdapter(tuple[Store
 
 
 def shell_files(files: Iterable[File]) -> tuple[File, ...]:
-    """The files of a submission that the evaluator sees, sorted by name."""
+    """The files of a submission that an evaluation sees, sorted by name."""
     return tuple(sorted((file for file in files if is_shell_file(file.name)), key=lambda f: f.name))
 
 

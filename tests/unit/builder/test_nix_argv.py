@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from init import nix
+from init import nix, nix_jails
 from init.jail import NIX_POLICY, STAGE_POLICY, argv
 
 SYSTEM = [
@@ -91,7 +91,7 @@ def test_the_program_is_three_steps_under_one_clock():
 
 
 def test_the_daemons_jail():
-    jail = nix.daemon_jail(uid=30000, store="/nix", folder="/run/j", scratch="/scratch/j")
+    jail = nix_jails.daemon_jail(uid=30000, store="/nix", folder="/run/j", scratch="/scratch/j")
     assert after_identity(argv(jail)) == [
         "--cwd", "/",
         "--proc_rw",
@@ -111,7 +111,9 @@ def test_the_daemons_jail():
 
 
 def test_the_trusted_fetch_builds_nothing_and_has_no_derivation():
-    jail = nix.fetch_jail(uid=30000, store="/nix", paths=[f"/nix/store/{'0' * 32}-x"], config="c")
+    jail = nix_jails.fetch_jail(
+        uid=30000, store="/nix", paths=[f"/nix/store/{'0' * 32}-x"], config="c"
+    )
     words = argv(jail)
     assert "--disable_clone_newnet" in words
     assert words[words.index("--seccomp_string") + 1] == STAGE_POLICY
@@ -151,7 +153,9 @@ def test_no_word_of_a_script_is_anything_but_a_store_path(name):
 
 
 def test_the_jail_of_an_uncached_build():
-    jail = nix.container_jail(uid=30000, files="/scratch/f", var="/scratch/v", scratch="/scratch/b")
+    jail = nix_jails.container_jail(
+        uid=30000, files="/scratch/f", var="/scratch/v", scratch="/scratch/b"
+    )
     assert after_identity(argv(jail)) == [
         "--cwd", "/work",
         "--proc_rw",

@@ -14,7 +14,7 @@ from builder.settings import SharingSettings
 from builder.shared import Shared
 from builder.storekeeper import Asked, BadRequestError, asked
 from egress.settings import NetworkSettings
-from init import nix
+from init import nix, nix_jails
 
 PATH = "/nix/store/3xcq55254ihkhwlfsjy72hx948abkfn9-gnutar-1.35"
 OTHER = "/nix/store/0c0dy9w1z1yva6nq3jc2ph4l1a9q5n3j-hello-2.12"
@@ -38,7 +38,7 @@ def test_a_fetch_takes_signed_paths_and_builds_nothing():
 
 
 def test_a_daemons_jail_has_no_network():
-    jail = nix.daemon_jail(uid=1, store="/nix", folder="/f", scratch="/s")
+    jail = nix_jails.daemon_jail(uid=1, store="/nix", folder="/f", scratch="/s")
     assert not jail.network
 
 
