@@ -158,6 +158,11 @@ async def published(first, path):
     raise AssertionError(await first.builder.pair.builder.log())
 
 
+def held(host, environment):
+    """What an environment holds in a store: its own path, and the trusted ones of its closure."""
+    return {environment.path} | (set(environment.closure) & host.valid())
+
+
 def requests(first, word):
     """Lines of the cache server's log with this word."""
     argv = ["docker", "logs", f"{first.stack.instance}-cache"]

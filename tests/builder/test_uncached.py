@@ -90,10 +90,11 @@ STORE = STATE / "nix/store"
 def traces(mark, before):
     """What has come into the shared store and holds a shell's mark: others build there too."""
     found = []
-    for path in set(STORE.iterdir()) - before:
-        with suppress(OSError):  # a folder, or gone again
-            if mark.encode() in path.read_bytes():
-                found.append(path.name)
+    for new in set(STORE.iterdir()) - before:
+        for path in (new, *new.rglob("*")):
+            with suppress(OSError):  # a folder, or gone again
+                if mark.encode() in path.read_bytes():
+                    found.append(path)
     return found
 
 
@@ -115,11 +116,14 @@ async def test_an_environment_of_a_builder_runs_as_it_is(builder, uncached):
     environment = (
         await builder.build(SHELL % (mark, 'shellHook = "export HOOK=ran";'))
     ).environment
-    assert traces(mark, before)  # a builder's build does leave some
+    # a builder's build does leave some, all of it inside of the environment
+    found = traces(mark, before)
+    assert {path.relative_to(STORE).parts[0] for path in found} == {Path(environment.path).name}
     answer = uncached.run(
         "python3 -c \"import os; print(os.environ['ONCE'])\"; echo $HOOK; ls /nix/store | wc -l",
         closure=environment.closure,
         profile=environment.profile.inline(),
+        environment=environment.path,
     )
     once, hook, visible = answer.run.stdout.decode().splitlines()
     assert (once, hook) == (mark, "ran")

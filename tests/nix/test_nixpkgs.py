@@ -81,7 +81,7 @@ class Made:
     image: str
 
     def evaluated(self, expression: str) -> str:
-        """As an evaluator does: it may read the channel, and no other path of the store."""
+        """As an evaluation does: it may read the channel, and no other path of the store."""
         store = Store(self.state / "nix", self.image)
         container = store.container(f"{self.state / 'channel'}:/channel:ro")
         argv = ["nix-instantiate", "--eval", "--option", "restrict-eval", "true"]
