@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,16 +51,24 @@ async def system(state: State, said: list[str]):
 
 
 def containers(state: State) -> list[str]:
-    """Names of all containers that belong to this state's stack, whatever their role."""
+    """Names of all containers that belong to this state's stack, whatever their role.
+
+    Those of its worker and of its build pools are submission containers: which, their label says.
+    """
     from sandstream.builders import instance
     from sandstream.services import own_to
 
     worker = own_to(state)["SANDSTREAM_WORKER_NAME"]
-    found: list[str] = []
-    for label in (f"sandstream.instance={instance(state)}", f"sandstream.worker={worker}"):
-        argv = ["docker", "ps", "--all", "--filter", f"label={label}", "--format", "{{.Names}}"]
-        found += subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split()
-    return found
+    whose = re.compile(rf"{re.escape(worker)}(-builds-\d+)?")
+    label = '{{.Label "sandstream.instance"}} {{.Label "sandstream.worker"}} {{.Names}}'
+    argv = ["docker", "ps", "--all", "--format", label]
+    lines = subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()
+    every = [line.split(" ") for line in lines]
+    return [
+        name
+        for labelled, owner, name in every
+        if labelled == instance(state) or whose.fullmatch(owner)
+    ]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -128,7 +128,7 @@ async def storm(
         load = Load(running.url, random.Random(seed))
         async with hub(running) as heard, asyncio.TaskGroup() as group:
             loading = group.create_task(load.run())
-            watching = group.create_task(_note(strikes.worker, seen))
+            watching = group.create_task(_note(seen))
             try:
                 until = None if seconds is None else began + seconds
                 await _strike_all(Storm(cells, strikes, heard, report, until, say))
@@ -188,9 +188,12 @@ async def _strike_all(of: Storm) -> None:
             group.create_task(lane())
 
 
-async def _note(worker: str, seen: set[str]) -> None:
-    """The ids of the worker's containers, so that their cgroups can be looked for at the end."""
-    argv = ("ps", "--all", "--no-trunc", "--quiet", "--filter", f"label=sandstream.worker={worker}")
+async def _note(seen: set[str]) -> None:
+    """The ids of all containers, so that their cgroups can be looked for at the end.
+
+    The engine is the stack's alone: they are the worker's, the build pool's and the builders'.
+    """
+    argv = ("ps", "--all", "--no-trunc", "--quiet")
     while True:
         seen.update((await docker(*argv)).split())
         await asyncio.sleep(0.5)

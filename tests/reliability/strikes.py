@@ -16,16 +16,16 @@ from sandstream.builders import instance
 from sandstream.services import own_to
 from sandstream.stack import Stack
 from sandstream.state import State
-from tests.builder.daemons import daemons
+from tests.builder.boxes import used
+from tests.killing import running_on
 from tests.reliability.engine import Engine
 
 SERVICES = ("api", "projector", "worker")
-PAIR = ("builder", "evaluator")
-VICTIMS = (*SERVICES, *PAIR, "nats", "dockerd", "nix-daemon", "container", "init")
+VICTIMS = (*SERVICES, "builder", "build pool", "nats", "dockerd", "build", "container", "init")
 HOWS = ("kill", "stop")
 #: Those that nobody starts again: the submission, or the build, begins anew.
-_MORTAL = frozenset({"container", "init", "nix-daemon"})
-#: How long a build is waited for, when it is its daemon's turn.
+_MORTAL = frozenset({"container", "init", "build"})
+#: How long a build is waited for, when it is its container's turn.
 _BUILD_SECONDS = 2.0
 _BACK_SECONDS = 60.0
 #: For one answer; it is frozen for no longer than a tenth of that.
@@ -55,16 +55,14 @@ class Strikes:
         self._engine = engine
         self._frozen_seconds = frozen_seconds
         self.worker = own_to(state)["SANDSTREAM_WORKER_NAME"]
-        #: Every container of the worker that was struck, by its whole id.
-        self.containers: set[str] = set()
 
     async def strike(self, cell: Cell, container: str | None) -> bool:
         """Strike and wait until the victim is back; False when there was none at the moment.
 
         `container`: of the submission whose event it was, if it has one.
         """
-        if cell.victim == "nix-daemon":
-            pid = await self._daemon(random.Random(str(cell)))
+        if cell.victim == "build":
+            pid = await self._build(random.Random(str(cell)))
         else:
             pid = await self._pid(cell.victim, container)
         if pid is None:
@@ -80,8 +78,8 @@ class Strikes:
 
     async def _freeze(self, victim: str, pid: int, born: str | None) -> bool:
         """As if the machine had not run it for longer than a lease."""
-        if victim in PAIR:
-            name = f"{instance(self._state)}-{victim}"
+        if victim == "builder":
+            name = f"{instance(self._state)}-builder"
             if not await docker("pause", name):
                 return False
             await asyncio.sleep(self._frozen_seconds)
@@ -111,25 +109,24 @@ class Strikes:
                 return pid if pid is not None and leftovers.birth(pid) else None
             case "dockerd":
                 return self._engine.pid
-            case "builder" | "evaluator":
-                return await container_pid(f"{instance(self._state)}-{victim}")
-            case "container":
-                own = await container_pid(container) if container else None
-                return own or await container_pid(await self._any_container())
-            case "init":
-                pid = await self._pid("container", container)
-                return None if pid is None else _number(Path(f"/proc/{pid}/task/{pid}/children"))
+            case "builder":
+                return await container_pid(f"{instance(self._state)}-builder")
+            case "build pool":
+                return running_on("worker.buildpool", self._state.folder)
+            case "container" | "init":
+                pid = container and await container_pid(container)
+                pid = pid or await container_pid(await self._any_container())
+                return _child(pid) if victim == "init" else pid
             case _:
                 return self._running.children[victim].pid
 
-    async def _daemon(self, chance: random.Random) -> int | None:
-        """A process of some build's nix-daemon: the one that listens, or one that serves."""
-        builder = f"{instance(self._state)}-builder"
+    async def _build(self, chance: random.Random) -> int | None:
+        """A container in which something is built: its first process, or init, which works."""
         deadline = time.monotonic() + _BUILD_SECONDS
         while time.monotonic() < deadline:
-            id_ = (await docker("inspect", "--format", "{{.Id}}", builder)).strip()
-            if id_ and (found := daemons(id_)):
-                return chance.choice(found)
+            for job in used(self._state.folder):
+                if pid := await container_pid(job.name):
+                    return chance.choice((pid, _child(pid)))
             await asyncio.sleep(0.1)
         return None
 
@@ -153,6 +150,10 @@ def _number(file: Path) -> int | None:
     with suppress(OSError, IndexError, ValueError):
         return int(file.read_text().split()[0])
     return None
+
+
+def _child(pid: int | None) -> int | None:
+    return None if pid is None else _number(Path(f"/proc/{pid}/task/{pid}/children"))
 
 
 async def _is_paused(name: str) -> bool:

@@ -22,7 +22,9 @@ pytestmark = pytest.mark.integration
 COUNT = int(os.environ.get("SANDSTREAM_TEST_BURST", "70"))
 IN_CPP = COUNT * 6 // 100
 #: Far above what each needs for 5,000 (the API some 70 kB each), far below a leak of bodies.
-MIB = {"api": 600, "worker": 300, "projector": 300, "builder": 300, "nats": 600}
+MIB = {
+    "api": 600, "worker": 300, "projector": 300, "builder": 300, "build pool": 300, "nats": 600,
+}  # fmt: skip
 
 
 def peak_mib(pid: int) -> float:
@@ -79,6 +81,7 @@ async def test_burst_is_answered_right_within_bounded_memory(make_state):
         pids["nats"] = int((state.running / "nats").read_text().split()[0])
         tini = running.pair.builder.pid
         pids["builder"] = int(Path(f"/proc/{tini}/task/{tini}/children").read_text().split()[0])
+        pids["build pool"] = running.pair.pool.pid
         peaks = {name: round(peak_mib(pid)) for name, pid in pids.items()}
     words = f"{COUNT} Python and {IN_CPP} C++ at once: median {median(waited):.0f} s"
     print(f"{words}, all after {max(waited):.0f} s; MiB at most {peaks}")  # noqa: T201 - the figure
