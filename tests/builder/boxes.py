@@ -25,14 +25,14 @@ def boxes(pool: str) -> dict[str, str]:
 
 
 def jobs(builder) -> list[Path]:
-    """Scratch folders of the jobs of every pool of this builder's host."""
-    return used(builder.stack.state)
+    """Scratch folders of the jobs of this builder's pool."""
+    return used(builder.stack.state, pool_of(builder))
 
 
-def used(state: Path) -> list[Path]:
+def used(state: Path, pool: str = "*-builds-*") -> list[Path]:
     """Scratch folders of jobs; they bear their containers' names. An idle container's is empty."""
     found = []
-    for folder in state.absolute().glob("worker/*-builds-*/scratch/*"):
+    for folder in state.absolute().glob(f"worker/{pool}/scratch/*"):
         with suppress(FileNotFoundError):  # it went meanwhile
             if any(folder.iterdir()):
                 found.append(folder)

@@ -10,9 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.builder.boxes import jobs
 from tests.builder.conftest import STATE
 from tests.builder.hosts import ended
 from tests.builder.test_shells import derivation, shell
+from tests.killing import kill
+from tests.worker.conftest import until
 
 pytestmark = pytest.mark.integration
 RUN = {"run.sh": 'cat "$x"'}
@@ -41,10 +44,7 @@ async def test_a_build_that_is_too_slow_is_one_and_its_builder_says_nothing(buil
         id_ = await builder.submit(shell(derivation("sleep 5; echo here > $out")), files=RUN)
         state = await ended(builder, id_)
         assert told(state) == EXPECTED
-        for _ in range(200):
-            if not any(builder.jobs.iterdir()):
-                break
-            await asyncio.sleep(0.1)
+        await until(lambda: not jobs(builder))
         assert await builder.log.state(id_) == state
 
 
@@ -55,8 +55,14 @@ async def test_a_host_whose_builders_are_all_dead_is_one(builder, impatient):
         assert told(await ended(builder, id_)) == EXPECTED
 
 
-async def test_a_builder_that_can_not_evaluate_is_one(builder, impatient):
-    await builder.pair.evaluator.kill()
+async def test_a_builder_whose_build_containers_are_gone_is_one(builder, impatient):
+    kill(builder.pair.pool.pid)
+    id_ = await builder.submit(shell(derivation("echo here > $out")), files=RUN)
+    async with asyncio.timeout(60):
+        while not await builder.said("no pool of build containers answers"):
+            await asyncio.sleep(0.2)
+    assert (await builder.log.state(id_)).dependencies is None  # it is no verdict
     async with impatient():
-        id_ = await builder.submit(shell(derivation("echo here > $out")), files=RUN)
         assert told(await ended(builder, id_)) == EXPECTED
+    async with builder.restart():  # removes what the killed one has left
+        pass
