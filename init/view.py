@@ -13,6 +13,7 @@ at it, RWF_NOWAIT is EOPNOTSUPP, and `statfs` is that of an empty folder.
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
 from init import namespaces
@@ -30,9 +31,12 @@ def mount(box: Box, environment: str = "") -> None:
     its own names. It is an overlay by itself first: the kernel refuses layers of one file system
     that lie one in the other (ELOOP).
     """
-    for folder in (_nothing(box), _own(box)):
+    for folder in (_nothing(box), _own(box), _mask(box)):
         os.mkdir(folder, 0o755)
     if environment:
+        for name in os.listdir(environment):
+            # what an overlay takes for "not there"; anybody may make one
+            os.mknod(f"{_mask(box)}/{name}", stat.S_IFCHR)
         layers = f"lowerdir={environment}:{_nothing(box)},userxattr"
         namespaces.mount("overlay", _own(box), layers)
     _cover(box)
@@ -47,7 +51,7 @@ def renew(box: Box) -> None:
 
 def _cover(box: Box) -> None:
     # the uppermost layer answers statfs; and without a writable one there have to be two
-    layers = f"{_nothing(box)}:{_own(box)}:{_STORE}"
+    layers = f"{_nothing(box)}:{_own(box)}:{_mask(box)}:{_STORE}"
     namespaces.mount("overlay", _STORE, f"lowerdir={layers},userxattr")
 
 
@@ -57,3 +61,7 @@ def _nothing(box: Box) -> str:
 
 def _own(box: Box) -> str:
     return f"{box.root}/own"
+
+
+def _mask(box: Box) -> str:
+    return f"{box.root}/mask"
