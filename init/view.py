@@ -5,10 +5,13 @@ bytes. Whoever watches it (inotify, dnotify) hears each time that another opens 
 a word to everybody; `preadv2(RWF_NOWAIT)` says what others have read, `statfs` what they write. An
 overlay without a writable layer has inodes of its own over the same pages. Watches and locks end
 at it, RWF_NOWAIT is EOPNOTSUPP, and `statfs` is that of an empty folder.
+
+An overlay shows folders of one name in several layers as one. What an environment has at a name is
+all there is at it: the store's own path of that name is hidden below.
 """
 
 # the import of pathlib takes longer than all that init does before Ready
-# ruff: noqa: PTH102
+# ruff: noqa: PTH102, PTH208
 
 from __future__ import annotations
 
