@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,18 @@ class Nats:
         return connect(self.settings(user), name=f"test-{user}")
 
 
+@asynccontextmanager
+async def log_server(folder: Path, log: LogSettings):
+    """A server whose files lie in `folder`."""
+    secrets = passwords(folder / "secrets.json")
+    config = ServerConfig(folder / "nats", secrets, port=-1)
+    async with server(config) as (process, url):
+        running = Nats(url, secrets, process)
+        async with running.connect("admin") as client:
+            await setup(client, log)
+        yield running
+
+
 @pytest_asyncio.fixture
 async def nats(request, tmp_path: Path):
     """The real server with the project's own configuration, rights and streams.
@@ -72,10 +85,6 @@ async def nats(request, tmp_path: Path):
     keep_days = keeping.args[0] if keeping else 0
     marker = request.node.get_closest_marker("lease")
     lease_seconds = marker.args[0] if marker else 2.0
-    secrets = passwords(tmp_path / "secrets.json")
-    config = ServerConfig(tmp_path / "nats", secrets, port=-1)
-    async with server(config) as (process, url):
-        running = Nats(url, secrets, process)
-        async with running.connect("admin") as client:
-            await setup(client, LogSettings(lease_seconds=lease_seconds, keep_days=keep_days))
+    log = LogSettings(lease_seconds=lease_seconds, keep_days=keep_days)
+    async with log_server(tmp_path, log) as running:
         yield running

@@ -27,6 +27,8 @@ from streams.events import CancelRequested, DepsQueued, Submitted
 from streams.limits import Limits
 from streams.log import EventLog
 from streams.request import File, Request
+from streams.setup import LogSettings
+from tests.conftest import log_server
 
 ROOT = Path(__file__).parents[2]
 STATE = Path(os.environ.get("SANDSTREAM_TEST_STATE", ROOT / ".state-test"))
@@ -54,6 +56,7 @@ class Builder:
         self.stack = stack
         self.channel = stack.environment["SANDSTREAM_CHANNEL_REVISION"]
         self.restart = restart
+        self.nats = None
 
     @property
     def jobs(self):
@@ -152,6 +155,27 @@ async def builder(nats, images):
     async with running(nats, stack) as made:
         yield made
     shutil.rmtree(stack.own, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(images, tmp_path_factory):
+    """One builder for a module, for tests that don't end it. Its lease is long: none tests that."""
+    folder = tmp_path_factory.mktemp("log")
+    async with log_server(folder, LogSettings(lease_seconds=60)) as nats:
+        stack = stack_of(nats, images)
+        async with running(nats, stack) as made:
+            made.nats = nats
+            yield made
+    shutil.rmtree(stack.own, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(shared, images):
+    """The shared builder, with a worker of its host beside it."""
+    from tests.builder.world import working
+
+    async with working(shared, images["runner"]) as made:
+        yield made
 
 
 @pytest_asyncio.fixture
