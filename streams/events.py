@@ -11,6 +11,7 @@ with the environment's id in the place of a submission's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -30,6 +31,11 @@ ROOT: Final = "submissions"
 WARM: Final = "environments"
 ROOTS: Final = (ROOT, WARM)
 LIVE: Final = "live"
+#: Our clients' mark on a message that has a header twice (`connection.py`). What we say has none
+#: twice; a message that was copied by the server has those of the server's answer, and then again.
+REPEATED: Final = "Sandstream-Header-Repeated"
+#: The server's word in each answer. What comes from a consumer has its publisher's headers alone.
+ANSWERED: Final = "Nats-Stream"
 
 
 def now() -> datetime:
@@ -227,8 +233,29 @@ def encode(event: Event) -> bytes:
     return orjson.dumps(event.model_dump(mode="json", exclude={"sequence"}))
 
 
-def decode(data: bytes, sequence: int) -> AnyEvent:
-    """The event that message `sequence` of the stream holds. Raises Undecodable."""
+def decode(
+    data: bytes, sequence: int, said_at: str, headers: Mapping[str, str] | None = None
+) -> AnyEvent:
+    """The event that message `sequence` of the stream, of the subject `said_at`, holds.
+
+    The server lets each service say certain subjects, and looks at no payload; so an event of
+    another subject than its own is none. Neither is a copy: whoever may read a stream can have the
+    server send its answer to any subject, the log's own included. Raises Undecodable.
+    """
+    if headers is not None and REPEATED in headers:
+        raise Undecodable(sequence, f"nobody said it: it is an answer, sent to {said_at}")
+    event = parse(data, sequence)
+    if isinstance(event, Unknown):
+        same = said_at.split(".")[1:3] == [event.submission_id, event.event]
+    else:
+        same = said_at == subject(event)
+    if not same:
+        raise Undecodable(sequence, f"it was said at {said_at}, which is not its subject")
+    return event
+
+
+def parse(data: bytes, sequence: int) -> AnyEvent:
+    """What a payload alone says. Raises Undecodable."""
     try:
         fields: dict[str, Any] = orjson.loads(data)
         if "at" not in fields:  # the default would be another time at each replay

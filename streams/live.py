@@ -141,7 +141,8 @@ class Live:
             return
         headers = message.headers or {}
         try:
-            event = events.decode(message.data, int(headers["Nats-Sequence"]))
+            said_at = message.subject.removeprefix(f"{events.LIVE}.")
+            event = events.decode(message.data, int(headers["Nats-Sequence"]), said_at, headers)
             before = int(headers[_BEFORE]) if headers.get(_OF) == whose else None
         except (Undecodable, KeyError, ValueError) as error:
             _LOGGER.error("live %s: %s", message.subject, error)  # noqa: TRY400 - the cause says all

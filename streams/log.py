@@ -214,7 +214,9 @@ class EventLog:
             for message in messages:
                 if upto is not None and message.sequence > upto:
                     return
-                yield events.decode(message.data, message.sequence)
+                yield events.decode(
+                    message.data, message.sequence, message.subject, message.headers
+                )
             if not messages or pending == 0:
                 return
             start = messages[-1].sequence + 1

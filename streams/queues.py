@@ -210,12 +210,19 @@ async def _subscribed(
 async def _delivery(message: Msg, lease: float) -> Delivery | None:
     """What was delivered; a message that is no event is said loudly and never comes again."""
     try:
-        event = events.decode(message.data, message.metadata.sequence.stream)
+        event = _event(message)
     except Undecodable as error:
         _LOGGER.error("passed over: %s", error)  # noqa: TRY400 - the cause says all
         await message.term()
         return None
     return Delivery(message, event, lease)
+
+
+def _event(message: Msg) -> events.AnyEvent:
+    sequence, headers = message.metadata.sequence.stream, message.headers or {}
+    if events.ANSWERED in headers:
+        raise Undecodable(sequence, f"nobody said it: it is an answer, sent to {message.subject}")
+    return events.decode(message.data, sequence, message.subject, headers)
 
 
 async def _lease(js: JetStreamContext, queue: Queue) -> float:

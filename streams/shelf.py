@@ -34,7 +34,7 @@ def events_in(files: Iterable[Path]) -> Iterator[AnyEvent | Undecodable]:
                     before = head, item
                 case _:
                     try:
-                        yield decode(item.data, item.sequence)
+                        yield decode(item.data, item.sequence, item.subject, item.headers)
                     except Undecodable as error:
                         yield error
 

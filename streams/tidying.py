@@ -74,7 +74,7 @@ async def _rest(client: Client, held: Extent) -> Rest:
             if not message.subject.endswith(".deps-built"):
                 continue
             try:
-                event = decode(message.data, message.sequence)
+                event = decode(message.data, message.sequence, message.subject, message.headers)
             except Undecodable:
                 continue
             if isinstance(event, DepsBuilt) and (found := where(event)) is not None:

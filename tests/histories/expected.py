@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from api.views import whole
-from streams.events import decode
+from streams.events import parse
 from streams.fold import fold_all
 
 for name in sys.argv[1:]:
@@ -16,5 +16,5 @@ for name in sys.argv[1:]:
     if target.exists():
         sys.exit(f"{target} is there: a recorded history is never edited")
     lines = file.read_bytes().splitlines()
-    state = fold_all(decode(line, sequence) for sequence, line in enumerate(lines, start=1))
+    state = fold_all(parse(line, sequence) for sequence, line in enumerate(lines, start=1))
     target.write_text(json.dumps(whole(state, {}), indent=1, ensure_ascii=False) + "\n")

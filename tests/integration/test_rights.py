@@ -7,12 +7,16 @@ import json
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+import orjson
 import pytest
 from nats.js.errors import NotFoundError
 
 from streams import events
 from streams.chunks import STREAM as BLOBS
 from streams.connection import inbox_prefix
+from streams.errors import Undecodable
+from streams.log import EventLog
+from streams.replay import read_all
 
 pytestmark = pytest.mark.integration
 
@@ -137,3 +141,65 @@ async def test_who_has_no_password_or_anothers_is_not_let_in(nats):
     ):
         assert await answers(nats, (), **given) == ["-ERR 'Authorization Violation'", "cut off"]
     assert await answers(nats, (), **known(nats, "worker")) == []
+
+
+async def test_a_service_can_not_say_anothers_event_below_a_subject_of_its_own(nats):
+    """The server looks at subjects alone: what a payload claims to be, the reader has to judge."""
+    true, forged = _event("submitted-long-ago"), _event("finished", verdict="accepted")
+    said = {
+        "api": f"submissions.{_VICTIM}.cancel-requested",
+        "builder": f"submissions.{_VICTIM}.deps-built",
+    }
+    for user, subject in said.items():
+        assert await answers(nats, [_pub(subject, forged)], **known(nats, user)) == []
+    async with nats.connect("admin") as admin:
+        log = EventLog(admin)
+        await _until(admin, len(said))
+        told = [one async for one in read_all(log)]
+        assert [type(one) for one in told] == [Undecodable] * len(said), told
+        # the control: at its own subject the very same bytes are that event, and its end
+        await admin.publish(
+            f"submissions.other.{true['event']}", orjson.dumps(true | {"submission_id": "other"})
+        )
+        await admin.publish(
+            "submissions.other.finished", orjson.dumps(forged | {"submission_id": "other"})
+        )
+        await _until(admin, len(said) + 2)
+        assert (await log.state("other")).verdict == "accepted"
+
+
+async def test_an_answer_that_the_server_was_made_to_send_into_the_log_is_no_event(nats):
+    """Whoever reads may name any subject for the answer, and no right is asked for there."""
+    forged = _event("finished", verdict="accepted")
+    query = {"seq": 1}
+    async with nats.connect("admin") as admin:
+        await admin.publish("submissions.theirs.submitted", orjson.dumps(forged))
+        for number, user in enumerate(SERVICES):
+            into = f"submissions.{_VICTIM}.finished"
+            line = f"PUB $JS.API.DIRECT.GET.{events.STREAM} {into} {len(orjson.dumps(query))}\r\n"
+            line += orjson.dumps(query).decode()
+            assert await answers(nats, [line], **known(nats, user)) == []
+            await _until(admin, number + 2)  # it is in the log, by the server's own hand
+        heard = [one async for one in read_all(EventLog(admin))]
+        assert [type(one) for one in heard] == [Undecodable] * (len(SERVICES) + 1), heard
+        raw = await admin.jetstream().get_msg(events.STREAM, 2)
+        assert (raw.subject, raw.data) == (f"submissions.{_VICTIM}.finished", orjson.dumps(forged))
+
+
+_VICTIM = "victim"
+
+
+def _event(name: str, **fields: str) -> dict[str, str]:
+    at = "2030-01-01T00:00:00Z"
+    return {"event": name, "submission_id": _VICTIM, "at": at, "by": "x"} | fields
+
+
+def _pub(subject: str, event: dict[str, str]) -> str:
+    data = orjson.dumps(event).decode()
+    return f"PUB {subject} {len(data)}\r\n{data}"
+
+
+async def _until(admin, messages: int) -> None:
+    async with asyncio.timeout(20):
+        while (await admin.jetstream().stream_info(events.STREAM)).state.messages < messages:
+            await asyncio.sleep(0.05)

@@ -14,7 +14,7 @@ from statistics import median
 from sandstream.stack import Stack
 from sandstream.state import State
 from streams.connection import connect
-from streams.events import decode
+from streams.events import parse
 from streams.log import EventLog
 from tests.e2e.conftest import system
 from tests.reliability import findings
@@ -58,7 +58,7 @@ class Hub:
     async def hear(self, message) -> None:
         _, _, id_, event, *_ = message.subject.split(".")
         if event == "started":
-            self.containers[id_] = decode(message.data, 1).container
+            self.containers[id_] = parse(message.data, 1).container
         for future in self._waiting.pop(event, []):
             if not future.done():
                 future.set_result(id_)

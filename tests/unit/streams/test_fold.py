@@ -82,7 +82,9 @@ def test_a_fold_can_be_continued_anywhere(cut):
 def test_an_unknown_event_is_kept_and_leaves_the_status():
     state = fold_all(known(EVENTS[:3]))
     strange = decode(
-        b'{"event":"zapped","submission_id":"s1","at":"2030-01-01T00:00:00Z","by":"x","q":1}', 9
+        b'{"event":"zapped","submission_id":"s1","at":"2030-01-01T00:00:00Z","by":"x","q":1}',
+        9,
+        "submissions.s1.zapped",
     )
     assert isinstance(strange, Unknown)
     after = fold(state, strange)

@@ -15,7 +15,7 @@ import pytest
 
 from api.models import SubmissionAnswer
 from api.views import whole
-from streams.events import NAMES, decode
+from streams.events import NAMES, parse
 from streams.fold import fold_all
 
 FOLDER = Path(__file__).parents[2] / "histories"
@@ -24,7 +24,7 @@ HISTORIES = sorted(FOLDER.glob("*.jsonl"))
 
 def replayed(file):
     lines = file.read_bytes().splitlines()
-    return [decode(line, sequence) for sequence, line in enumerate(lines, start=1)]
+    return [parse(line, sequence) for sequence, line in enumerate(lines, start=1)]
 
 
 def recorded(file):
