@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from init import profile as profiles
-from init.jail import DEVICES, Bind, Jail, Mount, Symlink
+from init.jail import STAGE_DEVICES, Bind, Jail, Mount, Symlink
 from init.process import STARTED_FD
 from init.profile import UnusableError
 
@@ -158,7 +158,7 @@ def mounts(box: Box, shell: Shell, scratch: Scratch) -> tuple[Bind | Mount | Sym
         *(Bind(path, path) for path in shell.closure if path not in links),
         *shell.links,
         *tools,
-        *DEVICES,
+        *STAGE_DEVICES,
         *_LINKS,
         Bind(scratch.folder("shm"), "/dev/shm", writable=True),  # noqa: S108 - the jail's own
         Bind(scratch.folder("work"), WORK, writable=True),
