@@ -84,7 +84,7 @@ async def stored_at(auditor: NatsSettings, rounds: list[Round]) -> None:
             async for batch in stored(client, subject=subject, after=0, upto=sys.maxsize):
                 for message in batch:
                     at = datetime.fromisoformat(message.headers["Nats-Time-Stamp"]).timestamp()
-                    name = events.decode(message.data, message.sequence).event
+                    name = events.parse(message.data, message.sequence).event
                     one.stored[name] = (at - one.began) * 1000
 
 

@@ -16,6 +16,9 @@ _AF_INET: Final = 2
 _AF_INET6: Final = 10
 _AF_NETLINK: Final = 16
 _NETLINK_ROUTE: Final = 0
+#: The kind of a socket, without the flags that stand beside it, and the one of a stream.
+_KIND: Final = 0xF
+_STREAM: Final = 1
 _ENOSYS: Final = 38
 
 #: Kafel's names: the kernel's functions `newfstat`, `newuname` … are the calls fstat, uname …
@@ -54,6 +57,7 @@ def policy() -> str:
         # A filter can't see clone3's flags: with ENOSYS every C library falls back to clone.
         f"clone(flags) {{ (flags & {_CLONE_THREAD:#x}) != 0 }}",
         f"socket(family, kind, protocol) {{ {internet} || ({routes}) }}",
-        f"socketpair(family) {{ family == {_AF_UNIX} }}",
+        # an end of a pair of datagrams could send to any address, the abstract ones of others too
+        f"socketpair(family, kind) {{ family == {_AF_UNIX} && (kind & {_KIND:#x}) == {_STREAM} }}",
     ]
     return f"ALLOW {{ {', '.join(allowed)} }} DEFAULT ERRNO({_ENOSYS})"

@@ -55,6 +55,8 @@ TRIES = {
     "fork": fork,
     "program": lambda: os.posix_spawn(sys.executable, [sys.executable, "-S", "-c", ""], {}),
     "unix socket": lambda: socket.socket(socket.AF_UNIX).close(),
+    "datagrams": lambda: [one.close() for one in socket.socketpair(type=socket.SOCK_DGRAM)],
+    "packets": lambda: [one.close() for one in socket.socketpair(type=socket.SOCK_SEQPACKET)],
     "kernel events": lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15).close(),
     "user namespace": lambda: call(libc.unshare(0x10000000)),
     "trace me": lambda: call(libc.ptrace(0, 0, 0, 0)),
