@@ -164,12 +164,35 @@ def named(settings: BuildPoolSettings) -> Iterator[str]:
     """
     with ExitStack() as stack:
         for number in range(_POOLS):
-            name = f"{settings.worker_name[:48]}-builds-{number}"
+            name = _name(settings, number)
             with suppress(NameTaken):
                 stack.enter_context(alone(settings.state.absolute() / "worker" / name))
                 yield name
                 return
         raise WorkerError(f"{_POOLS} pools of build containers live on {settings.state} already")
+
+
+async def remove_others(settings: BuildPoolSettings, own: str) -> None:
+    """Remove what pools of this state folder have left that were killed, whatever their names.
+
+    With fewer builders than before, nobody takes all the names over.
+    """
+    for number in range(_POOLS):
+        name = _name(settings, number)
+        folder = settings.state.absolute() / "worker" / name
+        if name == own or not folder.exists():
+            continue
+        try:
+            with suppress(NameTaken), alone(folder):  # taken: that one lives
+                async with engine(settings.docker_socket, plan(settings, name)) as host:
+                    if removed := await host.remove_leftovers():
+                        _LOGGER.warning("%s: removed %d containers it had left", name, removed)
+        except WorkerError as error:  # its uids are its own: it stops nobody
+            _LOGGER.warning("%s: leftovers: %s", name, error)
+
+
+def _name(settings: BuildPoolSettings, number: int) -> str:
+    return f"{settings.worker_name[:48]}-builds-{number}"
 
 
 async def live(settings: BuildPoolSettings, socket: Path, owner: int) -> None:
@@ -187,6 +210,7 @@ async def live(settings: BuildPoolSettings, socket: Path, owner: int) -> None:
         )
         host = await stack.enter_async_context(engine(settings.docker_socket, plan(settings, name)))
         await stack.enter_async_context(kept_clean(host))
+        await remove_others(settings, name)
         store = HostStore(settings.state.absolute(), None, 0.0, reach(read(NetworkSettings)))
         pool = await stack.enter_async_context(
             Pool(lambda: host.container(uids), size=settings.builder_jobs, starts=1)

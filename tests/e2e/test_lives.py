@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -12,7 +14,7 @@ from sandstream.client import Client
 from sandstream.folder import load
 from sandstream.scenes import EXAMPLES, stamped
 from tests.e2e.conftest import containers, system
-from tests.killing import kill
+from tests.killing import kill, running_on
 
 pytestmark = pytest.mark.integration
 
@@ -112,6 +114,43 @@ async def test_the_event_log_and_the_builder_come_back_where_they_were(make_stat
         assert await client.get(before["id"]) == before
     assert {words.split()[0] for words in said} == {"nats", "container"}
     assert containers(state) == []
+
+
+@pytest.mark.parametrize("which", ["make up alone", "its build pool too"])
+async def test_of_one_that_was_killed_the_next_start_leaves_no_build_container(
+    make_state, monkeypatch, which
+):
+    state = make_state()
+    monkeypatch.setenv("SANDSTREAM_STATE", str(state.folder))
+    up = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sandstream", "up", "--port", "0",
+        stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await until(lambda: len(_of_builds(state)) == 2, 60)
+        left = _of_builds(state)
+        pool = running_on("worker.buildpool", state.folder)
+        kill(up.pid)
+        if which == "its build pool too":
+            kill(pool)
+        else:  # it ends with whoever started it, and takes its containers along
+            await until(lambda: not _of_builds(state), 60)
+    finally:
+        with suppress(ProcessLookupError):
+            up.kill()
+        await up.wait()
+    said: list[str] = []
+    async with system(state, said) as running, Client(running.url) as client:
+        found = await client.run(load(EXAMPLES / "python-stdin"))
+        assert found["verdict"] == "accepted"
+        assert not left & _of_builds(state)
+    assert all("of an earlier life was still running" in words for words in said), said
+    assert containers(state) == []
+    assert running_on("worker.buildpool", state.folder) is None
+
+
+def _of_builds(state) -> set[str]:
+    return {name for name in containers(state) if "-builds-" in name}
 
 
 async def _listed(client: Client) -> list[tuple[str, str]]:
