@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import uuid
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -13,7 +10,6 @@ import pytest_asyncio
 from init import folders
 from tests.builder.boxes import building, jobs, pool_of, used
 from tests.builder.conftest import running, stack_of
-from tests.builder.daemons import daemons, keepers, members
 from tests.builder.hosts import Host
 from tests.builder.test_attacks import still_works
 from tests.builder.test_shells import derivation, shell
@@ -107,30 +103,3 @@ async def test_a_modest_build_below_the_limit_is_built(builder):
     modest = python('[open(f"f{n}", "w").close() for n in range(2000)]')
     state = await builder.build(shell(derivation(modest + "; sleep 4")), **DISK)
     assert state.dependencies.outcome == "ok", state.dependencies
-
-
-@pytest.mark.parametrize(
-    ("number", "packages"), [(signal.SIGSTOP, "pkgs.go"), (signal.SIGKILL, "pkgs.gcc")]
-)
-@pytest.mark.lease(60)
-async def test_nothing_lives_on_of_a_job_whose_keeper_hangs_or_is_killed(builder, number, packages):
-    """The trusted side's: it builds a part of the channel that this store lacks."""
-    id_ = await builder.submit(shell(packages=packages))
-    (keeper,) = await until(lambda: keepers(builder.pair.builder.id), 120)
-    job = await until(lambda: daemons(builder.pair.builder.id) and members(keeper), 120)
-    assert keeper > 0
-    os.kill(keeper, number)
-    await until(lambda: not alive(keeper), 120)
-    await until(lambda: not any(map(alive, job)), 120)
-    assert await builder.said("its keeper died; ended what it had kept") == 1
-    # that was no verdict: it is built all the same
-    state = await builder.built(id_, within=120)
-    assert state.dependencies.outcome == "ok", state.dependencies
-    await until(lambda: not any(builder.jobs.iterdir()), 120)
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
