@@ -8,6 +8,7 @@ another one, and nothing of it was kept.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ _CHUNK: Final = 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
 #: Of the NAR: a container that sends nothing for so long does not live.
 _PIECE_SECONDS: Final = 60.0
+#: And one whose NAR has no end holds the place of other builds: the largest is read in minutes.
+_NAR_SECONDS: Final = 1200.0
 
 
 class Box:
@@ -61,11 +64,17 @@ class Box:
             raise BoxGone(self._job, frame.reason)
         return frame
 
-    async def exported(self, names: tuple[str, ...]) -> AsyncIterator[bytes]:
+    async def exported(
+        self, names: tuple[str, ...], seconds: float = _NAR_SECONDS
+    ) -> AsyncIterator[bytes]:
         """The NAR of these entries, as the container sends it: hostile bytes. Raises BoxGone."""
         await self.send(Export(names))
+        deadline = time.monotonic() + seconds
         while True:
-            match await self.receive(_PIECE_SECONDS):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise BoxGone(self._job, f"its NAR did not end within {seconds:g} s")
+            match await self.receive(min(_PIECE_SECONDS, left)):
                 case Piece(data):
                     yield data
                 case End():

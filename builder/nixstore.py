@@ -184,7 +184,7 @@ def registration(database: Path, paths: Iterable[str]) -> bytes:
 
 
 def valid_since(database: Path, paths: Iterable[str]) -> dict[str, int]:
-    """Those of the paths that are valid and trusted, and when (epoch seconds) they became so.
+    """Those of the paths that are valid, and when (epoch seconds) they became so.
 
     An environment is what a job made: it is nobody's trusted path. Raises sqlite3.Error.
     """
@@ -193,5 +193,4 @@ def valid_since(database: Path, paths: Iterable[str]) -> dict[str, int]:
         "where path in (select value from json_each(?))"
     )
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        found = connection.execute(query, (json.dumps(list(paths)),))
-        return {path: at for path, at in found if not nix.is_environment(path.split("/")[3])}
+        return dict(connection.execute(query, (json.dumps(list(paths)),)))

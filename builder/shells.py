@@ -31,8 +31,9 @@ from builder.nar import NarRefused
 from builder.provide import Provider
 from builder.shared import Shared
 from init import nix, nix_answer
+from init.builds import ROUNDS
 from init.frames import Build, DependenciesDone, Environment, Planned, Provided, Report
-from init.limits import MIB, StageLimits
+from init.limits import KIB, MIB, StageLimits
 from init.outcome import Outcome
 from streams.environments import STORE_PATHS
 from streams.events import now
@@ -42,6 +43,10 @@ _LOGGER: Final = logging.getLogger(__name__)
 _GRACE_SECONDS: Final = 30.0
 #: What a NAR has beside the files' bytes counts for nobody.
 _NAR_SLACK_BYTES: Final = MIB
+#: Of a report: what init adds to Nix's words.
+_WORDS_BYTES: Final = 64 * KIB
+#: So often a build can ask for what is trusted: in each round of its evaluation, and once after.
+_ASKS: Final = ROUNDS + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +115,19 @@ class Shells:
 
     async def _answer(self, box: Box, order: Order) -> DependenciesDone:
         """How the build ended; until then what it lacks is provided. Raises BoxGone."""
-        seconds = order.limits.wall_seconds + _GRACE_SECONDS
+        left = order.limits.wall_seconds + _GRACE_SECONDS
+        asked = 0
         while True:
-            match await box.receive(seconds):
-                case Planned() as planned:
+            since = time.monotonic()
+            said = await box.receive(left)
+            # of the container's own time: how long we take to provide is not its doing
+            left -= time.monotonic() - since
+            match said:
+                case Planned() as planned if asked < _ASKS:
+                    asked += 1
                     await box.send(Provided(await self._provider.provide(planned)))
                 case DependenciesDone() as done:
-                    return done
+                    return _within(order, done)
                 case other:
                     raise BoxGone(order.environment_id, f"it said {type(other).__name__}")
 
@@ -138,6 +149,9 @@ class Shells:
         valid = await asyncio.to_thread(
             nixstore.valid_since, self._database, [*found.closure, *names]
         )
+        environments = [path for path in valid if nix.is_environment(path.split("/")[3])]
+        if environments:  # no job knows one: that is another's
+            raise AttackedStore(order.environment_id, environments)
         _look_for_attack(order.environment_id, names, valid, since)
         trusted = sorted(set(found.closure) & valid.keys())
         own = sorted(path.split("/")[3] for path in set(found.closure) - valid.keys())
@@ -171,6 +185,15 @@ class Shells:
         except (nix_answer.BadAnswerError, IndexError) as error:
             raise BoxGone(order.environment_id, f"its init broke its word: {error!r}") from error
         return said
+
+
+def _within(order: Order, done: DependenciesDone) -> DependenciesDone:
+    """What the container said at its end, if its words keep to the limits. Raises BoxGone."""
+    report, limits = done.report, order.limits
+    words = (len(report.stdout), len(report.stderr))
+    if words[0] > limits.stdout_bytes or words[1] > limits.stderr_bytes + _WORDS_BYTES:
+        raise BoxGone(order.environment_id, f"its init told more than the limits allow: {words}")
+    return done
 
 
 def _look_for_attack(

@@ -12,6 +12,7 @@ import struct
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from init import honest
 from init.frames import (
     Broken,
     Build,
@@ -68,7 +69,7 @@ def _report_out(report: Report, blobs: _Blobs) -> dict[str, Any]:
 
 
 def _report_in(data: dict[str, Any], blobs: _Blobs) -> Report:
-    return Report(
+    report = Report(
         **data
         | {
             "outcome": Outcome(data["outcome"]),
@@ -76,6 +77,8 @@ def _report_in(data: dict[str, Any], blobs: _Blobs) -> Report:
             "stderr": blobs.parts[data["stderr"]],
         }
     )
+    honest.hold(report)
+    return report
 
 
 def _environment_out(environment: Environment | None, blobs: _Blobs) -> dict[str, Any] | None:
@@ -91,7 +94,8 @@ def _environment_out(environment: Environment | None, blobs: _Blobs) -> dict[str
 def _environment_in(data: dict[str, Any] | None, blobs: _Blobs) -> Environment | None:
     if data is None:
         return None
-    return Environment(tuple(data["closure"]), blobs.parts[data["profile"]], data["path"])
+    closure, (path,) = honest.texts(data["closure"]), honest.texts((data["path"],))
+    return Environment(closure, blobs.parts[data["profile"]], path)
 
 
 def _job_out(job: Job, blobs: _Blobs) -> dict[str, Any]:
@@ -184,7 +188,7 @@ def _in(data: dict[str, Any], blobs: _Blobs) -> Frame:  # noqa: PLR0911 - one fo
             return DependenciesDone(
                 _report_in(data["report"], blobs),
                 _environment_in(data["environment"], blobs),
-                tuple(data["written"]),
+                tuple(data["written"]),  # file names: bytes that are no UTF-8 are surrogates
             )
         case "compile":
             return CompileDone(_report_in(data["report"], blobs))
@@ -207,7 +211,7 @@ def _build_in(kind: str, data: dict[str, Any], blobs: _Blobs) -> Frame:
                 StageLimits(**data["limits"]),
             )
         case "planned":
-            return Planned(tuple(data["derivations"]), tuple(data["fetched"]))
+            return Planned(honest.texts(data["derivations"]), honest.texts(data["fetched"]))
         case "provided":
             return Provided(blobs.parts[data["registration"]])
         case "stop":
@@ -276,7 +280,7 @@ class Decoder:
         try:
             header = json.loads(self._buffer[start : start + size])
             header["lengths"] = lengths = [int(length) for length in header["lengths"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise FrameError(f"not a header: {error}") from error
         if min(lengths, default=0) < 0 or sum(lengths) > MAX_BODY_BYTES:
             raise FrameError(f"bodies of {lengths} bytes")
