@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import uuid
 
 import pytest
+import pytest_asyncio
 
-from tests.builder.conftest import STATE
-from tests.builder.daemons import daemons
-from tests.killing import kill
+from tests.builder.boxes import boxes, building, jobs, pool_of
+from tests.builder.conftest import STATE, running, stack_of
+from tests.worker.conftest import until
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest.fixture
+def builder(shared):
+    """One for all; who ends it has `mortal`."""
+    return shared
+
+
+@pytest_asyncio.fixture
+async def mortal(nats, images):
+    stack = stack_of(nats, images)
+    async with running(nats, stack) as made:
+        yield made
+    shutil.rmtree(stack.own, ignore_errors=True)
 
 
 def shell(more="", packages="pkgs.python3"):
@@ -73,9 +89,9 @@ async def test_an_endless_evaluation_ends_with_the_wall_time_limit(builder):
     grow = "operator = x: [ { key = x.key + 1; } ];"
     endless = f"builtins.genericClosure {{ startSet = [ {{ key = 0; }} ]; {grow} }}"
     text = f'builtins.trace "here we go" (builtins.seq ({endless}) 1)'
-    state = await builder.build(text, wall_seconds=2)
+    state = await builder.build(text, wall_seconds=6)
     assert state.dependencies.outcome == "wall-time-limit"
-    assert 2 <= state.dependencies.wall_seconds < 20
+    assert 6 <= state.dependencies.wall_seconds < 40
     assert "here we go" in stderr(state)
 
 
@@ -92,7 +108,8 @@ async def test_an_evaluation_that_eats_memory_meets_the_limit(builder):
 
 async def test_a_build_that_eats_memory_meets_the_limit(builder):
     eat = "x=0123456789abcdef; while :; do x=$x$x; done"
-    state = await builder.build(shell(derivation(eat)), memory_bytes=200_000_000)
+    id_ = await builder.submit(shell(derivation(eat)), memory_bytes=100_000_000)
+    state = await builder.built(id_, within=180)
     assert state.dependencies.outcome == "memory-limit", state.dependencies
 
 
@@ -106,7 +123,29 @@ async def test_a_build_that_fills_the_disk_meets_the_limit(builder):
     eat = "head -c 300000000 /dev/zero > $out; sleep 10"
     state = await builder.build(shell(derivation(eat)), disk_bytes=100_000_000)
     assert state.dependencies.outcome == "disk-limit", state.dependencies
-    assert not list((builder.stack.own / "scratch").iterdir())
+
+
+async def test_nothing_is_left_of_a_job_that_failed(builder):
+    hold = shell(derivation("head -c 30000000 /dev/zero > $TMPDIR/mine; sleep 4; exit 1"))
+    id_ = await builder.submit(hold)
+    pool = pool_of(builder)
+
+    def large():
+        return [
+            folder
+            for folder in jobs(builder)
+            if any(file.stat().st_size == 30_000_000 for file in folder.glob("builds/**/mine"))
+        ]
+
+    (folder,) = await until(large, 60)
+    container = boxes(pool)[folder.name]
+    before = set((STATE / "nix/store").iterdir())
+    state = await builder.built(id_)
+    assert state.dependencies.outcome == "nonzero-exit", state.dependencies
+    await until(lambda: not folder.exists(), 60)
+    await until(lambda: container not in boxes(pool).values(), 60)
+    new = {path.name for path in set((STATE / "nix/store").iterdir()) - before}
+    assert not [name for name in new if name.endswith("-nix-shell-inputs")]
 
 
 @pytest.mark.parametrize(
@@ -118,11 +157,6 @@ async def test_an_evaluation_can_not_read(builder, path):
     state = await builder.build(shell(read))
     assert state.dependencies.outcome == "nonzero-exit"
     assert "forbidden in restricted mode" in stderr(state) or "No such file" in stderr(state)
-
-
-async def test_an_evaluation_can_not_list_what_others_have_built(builder):
-    state = await builder.build(shell("x = builtins.toJSON (builtins.readDir /nix/store);"))
-    assert state.dependencies.outcome == "nonzero-exit"
 
 
 NOTHING = ("Connection refused", "Network is unreachable", "connect to server", "not connect")
@@ -150,6 +184,8 @@ async def test_nothing_of_a_shell_reaches_the_hosts_network(builder, way, words)
     seen = []
     server = await asyncio.start_server(lambda r, w: seen.append(w.close()), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
+    (await asyncio.open_connection("127.0.0.1", port))[1].close()  # it does listen
+    await until(lambda: seen and not seen.clear())
     names = {"port": port, "url": f"http://127.0.0.1:{port}/x", "zeros": "0" * 64}
     state = await builder.build(shell(way % names))
     server.close()
@@ -159,19 +195,6 @@ async def test_nothing_of_a_shell_reaches_the_hosts_network(builder, way, words)
     assert seen == []
 
 
-async def test_an_evaluation_is_no_trusted_user_of_its_daemon(builder):
-    """A build that asks for no sandbox gets one all the same."""
-    state = await builder.build(
-        shell(
-            'x = derivation { name = "x"; system = "x86_64-linux"; builder = "/bin/sh"; '
-            '__noChroot = true; args = [ "-c" "echo hi > $out" ]; };'
-        )
-    )
-    assert state.dependencies.outcome == "nonzero-exit"
-    assert "sandbox" in stderr(state)
-
-
-@pytest.mark.lease(60)
 async def test_ten_submissions_with_one_environment_are_one_build(builder):
     text = shell(derivation("sleep 6; echo x > $out"))
     ids = [await builder.submit(text) for _ in range(10)]
@@ -200,16 +223,11 @@ async def test_one_submissions_deadline_does_not_fail_the_others(builder):
 
 
 async def test_a_cancelled_build_is_stopped_and_nothing_is_said(builder):
-    text = shell(derivation("sleep 1000"))
-    id_ = await builder.submit(text)
-    async with asyncio.timeout(60):
-        while len(daemons(builder.pair.builder.id)) < 2:  # it is being built
-            await asyncio.sleep(0.05)
-    assert list((builder.jobs).iterdir())
+    pool = pool_of(builder)
+    id_ = await builder.submit(shell(derivation("sleep 1000")))
+    name = await until(lambda: building(pool, "sleep"), 60)
     await builder.cancel(id_)
-    async with asyncio.timeout(60):
-        while list((builder.jobs).iterdir()):
-            await asyncio.sleep(0.1)
+    await until(lambda: name not in boxes(pool), 60)
     assert (await builder.log.state(id_)).dependencies is None
 
 
@@ -226,40 +244,15 @@ async def test_files_below_nix_are_the_shells_to_read(builder):
     assert "it works" in state.environment.profile.inline().decode()
 
 
-async def test_a_killed_builders_job_is_done_by_the_next(builder):
-    id_ = await builder.submit(shell(derivation("sleep 2; echo x > $out")))
-    await asyncio.sleep(1)
-    await builder.pair.builder.kill()
-    async with builder.restart() as again:
+@pytest.mark.asyncio(loop_scope="function")
+async def test_a_killed_builders_job_is_done_by_the_next(mortal):
+    """Its container and its pool may die, too: `test_pools.py`."""
+    id_ = await mortal.submit(shell(derivation("sleep 2; echo x > $out")))
+    await until(lambda: building(pool_of(mortal), "sleep"), 60)
+    await mortal.pair.builder.kill()
+    async with mortal.restart() as again:
         state = await again.built(id_)
     assert (state.how, state.dependencies.outcome) == ("built", "ok"), state.dependencies
-
-
-async def test_a_killed_nix_daemon_is_no_verdict_and_the_build_begins_anew(builder):
-    """The one that listens, and its process that serves the build."""
-    for number, which in enumerate((0, -1), start=1):
-        id_ = await builder.submit(shell(derivation("sleep 1.5; echo x > $out")))
-        async with asyncio.timeout(20):
-            while len(found := daemons(builder.pair.builder.id)) < 2:
-                await asyncio.sleep(0.02)
-        kill(found[which])
-        state = await builder.built(id_)
-        assert (state.how, state.dependencies.outcome) == ("built", "ok"), state.dependencies
-        assert await builder.said("DaemonFailed") == number
-        assert await builder.said("building it") == 2 * number
-
-
-async def test_a_missing_evaluator_is_no_verdict(builder):
-    await builder.pair.evaluator.kill()
-    died = await asyncio.wait_for(builder.pair.died(), 60)
-    assert died.name.endswith("evaluator")
-    id_ = await builder.submit(shell())
-    async with asyncio.timeout(30):
-        while "evaluator" not in await builder.pair.builder.log():
-            await asyncio.sleep(0.2)
-    assert (await builder.log.state(id_)).dependencies is None
-    async with builder.restart() as again:
-        assert (await again.built(id_)).dependencies.outcome == "ok"
 
 
 async def test_a_limit_too_low_to_begin_with_is_a_result(builder):
@@ -273,17 +266,20 @@ async def test_a_limit_too_low_to_begin_with_is_a_result(builder):
         ({"memory_bytes": 4096}, {"memory-limit"}),
         ({"processes": 1}, {"process-limit"}),
         ({"open_files": 3}, {"nonzero-exit"}),
-        ({"file_size_bytes": 1}, {"file-size-limit", "nonzero-exit", "ok"}),
+        ({"file_size_bytes": 1}, {"file-size-limit"}),
         ({"cpu_seconds": 0.001}, {"cpu-time-limit"}),
         ({"wall_seconds": 0.001}, {"wall-time-limit"}),
-        ({"disk_bytes": 1}, {"disk-limit", "nonzero-exit"}),
+        ({"disk_bytes": 1}, {"disk-limit", "ok"}),  # measured, so a quick one may pass
         ({"stderr_bytes": 1}, {"stderr-limit"}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 async def test_absurdly_low_limits_are_a_result_at_once(builder, limits, outcomes):
-    state = await builder.build(shell(), **limits)
+    text = shell()
+    state = await builder.build(text, **limits)
     assert state.dependencies.outcome in outcomes, state.dependencies
+    again = await builder.build(text)  # nothing was kept for it
+    assert (again.how, again.dependencies.outcome) == ("built", "ok"), again.dependencies
 
 
 async def test_an_evaluation_and_its_builds_share_one_limit_of_cpu_time(builder):
