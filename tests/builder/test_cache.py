@@ -157,13 +157,13 @@ async def test_the_signing_key_is_its_owners_alone(first):
     assert key.stat().st_mode & 0o777 == 0o400
     pool = pool_of(builder)
     id_ = await builder.submit(shell(derivation("sleep 1000")))
-    name = await until(lambda: building(pool, "sleep"))
+    name = await until(lambda: building(pool, "sleep"), 120)
     _, words = inside(SimpleNamespace(name=name), "ls /var/lib/sandstream /cache 2>&1")
     assert words.count(b"No such file") == 2, words
     await builder.cancel(id_)
     # a part of the channel that this store lacks: the trusted side builds it, in a jail of its own
     id_ = await builder.submit(shell(packages="pkgs.gcc"))
-    daemon, *_ = await until(lambda: daemons(builder.pair.builder.id))
+    daemon, *_ = await until(lambda: daemons(builder.pair.builder.id), 120)
     environment = Path(f"/proc/{daemon}/environ").read_bytes()
     root = Path(f"/proc/{daemon}/root")
     seen = {path.name for path in root.iterdir()}

@@ -44,7 +44,7 @@ async def test_a_build_that_is_too_slow_is_one_and_its_builder_says_nothing(buil
         id_ = await builder.submit(shell(derivation("sleep 5; echo here > $out")), files=RUN)
         state = await ended(builder, id_)
         assert told(state) == EXPECTED
-        await until(lambda: not jobs(builder))
+        await until(lambda: not jobs(builder), 120)
         assert await builder.log.state(id_) == state
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from sandstream.leftovers import birth
 from tests.builder.conftest import ROOT
-from tests.builder.hosts import ended, keeper, requests
+from tests.builder.hosts import ended, held, keeper, requests
 from tests.builder.test_cache import OTHER_KEY
 from tests.builder.test_shells import shell
 from tests.killing import kill
@@ -63,16 +63,16 @@ async def test_what_one_host_has_built_runs_on_another_and_is_downloaded_once(fi
     with worker_host(first, second, nats):
         ids = [await first.builder.submit(text, files=RUN) for _ in range(2)]
         states = [await ended(first.builder, id_) for id_ in ids]
-        closure = set(states[0].environment.closure)
+        wanted = held(first.host, states[0].environment)
         downloads = requests(first, "/nar/")
-        assert len(downloads) == len(set(downloads)) == len(closure)
+        assert len(downloads) == len(set(downloads)) == len(wanted)
         later = await ended(first.builder, await first.builder.submit(text, files=RUN))
         assert requests(first, "/nar/") == downloads
     for state in (*states, later):
         assert names(state) == BUILT_THERE
         assert (state.runs[0].stdout.data, state.cache_miss) == ("42\n", None)
         assert state.timeline[3].by != state.timeline[2].by
-    assert second.valid() == closure
+    assert second.valid() == wanted
 
 
 async def test_a_worker_whose_keeper_was_killed_is_ended_by_the_next_one(first, second, nats):
