@@ -13,7 +13,7 @@ import pytest
 
 from sandstream.leftovers import birth
 from tests.builder.conftest import ROOT
-from tests.builder.hosts import ended, held, keeper, requests
+from tests.builder.hosts import ended, held, keeper, published, requests
 from tests.builder.test_cache import OTHER_KEY
 from tests.builder.test_shells import shell
 from tests.killing import kill
@@ -60,6 +60,7 @@ def worker_host(first, second, nats):
 
 async def test_what_one_host_has_built_runs_on_another_and_is_downloaded_once(first, second, nats):
     text = shell()
+    await published(first, (await first.builder.build(text)).environment.path)
     with worker_host(first, second, nats):
         ids = [await first.builder.submit(text, files=RUN) for _ in range(2)]
         states = [await ended(first.builder, id_) for id_ in ids]
@@ -98,9 +99,13 @@ async def test_what_can_not_be_fetched_is_built_in_the_container_and_the_event_s
     before = second.valid()
     down = first.url.rpartition(":")[0] + ":1"
 
+    text = shell()
+    # a storekeeper waits 15 s for its publication, and a busy machine may take longer
+    await published(first, (await first.builder.build(text)).environment.path)
+
     async def one(**settings):
         async with worker_on(second, **settings):
-            return await ended(first.builder, await first.builder.submit(shell(), files=RUN))
+            return await ended(first.builder, await first.builder.submit(text, files=RUN))
 
     async with keeper(first, second, key=OTHER_KEY):
         refused = await one()
