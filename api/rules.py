@@ -36,6 +36,7 @@ def host_of(header: str) -> str:
         found = urlsplit(f"//{header}")
         if found.path or found.query or found.fragment or found.username is not None:
             return ""
+        found.port  # noqa: B018 - raises for what is no number: `our.name:80, another.name`
         return (found.hostname or "").removesuffix(".")
     except ValueError:
         return ""
