@@ -71,10 +71,9 @@ class Box:
         await self.send(Export(names))
         deadline = time.monotonic() + seconds
         while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            if time.monotonic() > deadline:
                 raise BoxGone(self._job, f"its NAR did not end within {seconds:g} s")
-            match await self.receive(min(_PIECE_SECONDS, left)):
+            match await self.receive(_PIECE_SECONDS):
                 case Piece(data):
                     yield data
                 case End():

@@ -197,7 +197,7 @@ def _in(data: dict[str, Any], blobs: _Blobs) -> Frame:  # noqa: PLR0911 - one fo
         case "end":
             return End()
         case "broken":
-            return Broken(data["reason"])
+            return Broken(*honest.texts((data["reason"],)))
         case other:
             return _build_in(other, data, blobs)
 
