@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import fcntl
 import os
 from dataclasses import dataclass, field
@@ -76,5 +77,15 @@ def moved_up(fd: int) -> int:
 def pipe() -> tuple[int, int]:
     """A pipe's read end, which never blocks, and its write end."""
     reader, writer = map(moved_up, os.pipe())
+    os.set_blocking(reader, False)
+    return reader, writer
+
+
+def proof() -> tuple[int, int]:
+    """As `pipe`, but nobody can take out what was put in, or open an end again.
+
+    A pipe that the jail's PID 1 holds can be opened by its name in /proc, and read there first.
+    """
+    reader, writer = (moved_up(end.detach()) for end in _socket.socketpair())
     os.set_blocking(reader, False)
     return reader, writer

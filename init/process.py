@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from init import namespaces
-from init.pipes import Sink, fixed, pipe
+from init.pipes import Sink, fixed, pipe, proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ def run(
     that calls this, so that nothing runs whose limits nobody watches.
     """
     source = fixed(stdin)
-    pipes = [pipe() for _ in range(4)]
+    pipes = [pipe(), pipe(), proof(), pipe()]
     readers, writers = zip(*pipes, strict=True)
     start = time.monotonic()
     parent = os.getpid()

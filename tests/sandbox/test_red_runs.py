@@ -45,3 +45,17 @@ def test_devices_can_be_written_to_and_read(sandbox):
         cpu_seconds=20,
     ).run
     assert run.stdout.decode().split() == ["3", "3", "full"], run.stderr.decode()
+
+
+def test_program_can_not_take_back_the_proof_that_it_has_begun(sandbox):
+    """Its own failure would be taken for ours, and be tried again."""
+    script = (
+        "for name in /proc/1/fd/3 /proc/self/fd/1; do\n"
+        "  if { exec 9<>$name; } 2>/dev/null; then echo opened $name; fi\n"
+        "  read -t 0.01 -N 1 -u 9 byte 2>/dev/null\n"
+        "done\n"
+        "exit 3\n"
+    )
+    for run in sandbox.run(script, *[Case()] * 12, at_once=4, cpu_seconds=30).runs:
+        assert run.outcome == Outcome.NONZERO_EXIT, run.message
+        assert b"/proc/1/fd/3" not in run.stdout
