@@ -237,3 +237,41 @@ async def test_no_archive_but_the_one_that_was_asked_for_is_kept(liar):
         assert words in state.dependencies.stderr.inline().decode(), case
         assert state.environment is None, case
     environment_of(liar, await liar.build(Lie()))
+
+
+_LINK = '"${pkgs.runCommand "link-%s" { } "ln -s %s $out"}/."'
+#: How an evaluation may ask for another's environment, and the words of the refusal.
+ASKED = {
+    "link": ("builtins.toJSON (builtins.readDir %(link)s)", "is forbidden in restricted mode"),
+    "copy": ('builtins.path { path = %(link)s; name = "n"; }', "is forbidden in restricted mode"),
+    "git": ('(builtins.fetchGit "%(theirs)s").outPath', "is forbidden in restricted mode"),
+    "context": (
+        (
+            'builtins.readFile (builtins.appendContext "%(theirs)s" '
+            '{ "%(theirs)s" = { path = true; }; })'
+        ),
+        "there is no substituter that can build it",
+    ),
+    "wanted": (
+        "throw \"error: Cannot build '%(theirs)s.drv'.\"",
+        "there is no substituter that can build it",
+    ),
+}
+
+
+async def test_no_evaluation_reads_the_environment_of_another(builder):
+    theirs = (await builder.build(shell())).environment.path
+    own_folder = 'pkgs.runCommand "own" { } "mkdir $out; touch $out/mine"'
+    link = _LINK % (uuid.uuid4().hex, theirs)
+    asked = {
+        case: await builder.submit(shell(f"X = {text % {'link': link, 'theirs': theirs}};"))
+        for case, (text, _) in ASKED.items()
+    }
+    read = f"X = builtins.toJSON (builtins.readDir ({own_folder}));"
+    state = await builder.build(shell(read))
+    assert state.dependencies.outcome == "ok", state.dependencies
+    for case, id_ in asked.items():
+        state = await builder.built(id_)
+        assert state.dependencies.outcome == "nonzero-exit", (case, state.dependencies)
+        assert ASKED[case][1] in state.dependencies.stderr.inline().decode(), case
+        assert theirs in state.dependencies.stderr.inline().decode(), case
