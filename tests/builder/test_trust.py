@@ -56,7 +56,7 @@ async def box(builder):
     pool = pool_of(builder)
     yield await until(lambda: building(pool, "sleep"), 120)
     await builder.cancel(id_)
-    await until(lambda: not building(pool, "sleep"), 60)
+    await until(lambda: not jobs(builder), 60)
 
 
 async def test_a_build_container_writes_to_its_own_folder_alone(box):
