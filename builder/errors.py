@@ -5,7 +5,7 @@ BuilderError
 ├── NotRecorded       set-up has not recorded this channel's derivations (`trusted.py`)
 ├── BoxGone           a build container ended, or does not answer in our words
 ├── AttackedStore     a job wrote where trusted paths are; nothing of it is kept
-├── StaleStore        a path became trusted while a job built it for itself: the job begins again
+├── StaleStore        what is trusted changed while a job was at work: the job begins again
 ├── WrongChannel      the submission was made for another channel than the one mounted here
 ├── StoreInUse        an older version's store can't be dropped: somebody uses it
 └── StoreFailed       a command of the store's own failed; command and words are kept
@@ -56,11 +56,12 @@ class AttackedStore(BuilderError):
 
 
 class StaleStore(BuilderError):
-    """The job's snapshot of the store is too old."""
+    """The job's snapshot of the store is too old: a path became trusted, or is no longer."""
 
     def __init__(self, environment_id: str, paths: list[str]) -> None:
         super().__init__(
-            f"environment {environment_id}: {', '.join(paths[:5])} became trusted meanwhile"
+            f"environment {environment_id}: what is trusted changed while it was built:"
+            f" {', '.join(paths[:5])}"
         )
         self.environment_id = environment_id
         self.paths = paths

@@ -10,25 +10,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from builder import nixstore
 from builder.daemon import Daemon
-from builder.errors import DaemonFailed
+from builder.errors import BuilderError, DaemonFailed
 from builder.jobs import JobFolders, Places
 from builder.keeper import Keeper, keeper
 from init import nix
 from init.frames import Delegated, Planned
-from init.limits import StageLimits
+from init.limits import MIB, StageLimits
 from init.outcome import Outcome
 
 _LOGGER: Final = logging.getLogger(__name__)
 _READY_SECONDS: Final = 20.0
+#: With less than this a build may have met a full disk and gone on.
+_LEAST_FREE_BYTES: Final = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Provider:
         self._with = made_with
         self._database = made_with.store / "var/nix/db/db.sqlite"
         self._realised: dict[str, asyncio.Task[None]] = {}
+        #: The same by the output that comes of it.
+        self._making: dict[str, asyncio.Task[None]] = {}
         self._number = 0
 
     async def provide(self, planned: Planned) -> bytes:
@@ -64,9 +70,13 @@ class Provider:
         """
         ours = [path for path in planned.derivations if path in self._with.derivations]
         outputs = await asyncio.to_thread(nixstore.outputs_of, self._database, ours)
-        lacking = {drv for drv, paths in outputs.items() if not all(valid for _, valid in paths)}
+        lacking = {
+            drv: [path for path, _ in paths]
+            for drv, paths in outputs.items()
+            if not all(valid for _, valid in paths)
+        }
         if lacking:
-            await self._realise(sorted(lacking))
+            await self._realise(lacking)
         # what a job names is data: no environment is anybody's to ask for
         signed = [path for path in planned.fetched if _may_be_fetched(path)]
         if signed and self._with.config:
@@ -74,23 +84,33 @@ class Provider:
         paths = [path for found in outputs.values() for path, _ in found]
         return await asyncio.to_thread(nixstore.registration, self._database, [*paths, *signed])
 
-    async def _realise(self, derivations: Iterable[str]) -> None:
+    async def settled(self, paths: Iterable[str]) -> None:
+        """Wait while one of these comes from a job of ours that is not yet over, and looked at."""
+        if tasks := {self._making[path] for path in paths if path in self._making}:
+            await asyncio.wait(tasks)
+
+    async def _realise(self, lacking: Mapping[str, list[str]]) -> None:
         """Those that nobody realises yet, as one job; then wait for all of them."""
-        fresh = [path for path in derivations if path not in self._realised]
+        fresh = sorted(drv for drv in lacking if drv not in self._realised)
         if fresh:
             task = asyncio.create_task(self._build(fresh))
-            for path in fresh:
-                self._realised[path] = task
-            task.add_done_callback(lambda _: self._forget(fresh))
-        tasks = {self._realised[path] for path in derivations if path in self._realised}
+            outputs = [path for drv in fresh for path in lacking[drv]]
+            self._realised |= dict.fromkeys(fresh, task)
+            self._making |= dict.fromkeys(outputs, task)
+            task.add_done_callback(partial(self._forget, fresh, outputs))
+        tasks = {self._realised[drv] for drv in lacking if drv in self._realised}
         # shared: it goes on when one of those who wait is gone
         await asyncio.gather(*(asyncio.shield(task) for task in tasks))
 
-    def _forget(self, derivations: Iterable[str]) -> None:
+    def _forget(
+        self, derivations: Iterable[str], outputs: Iterable[str], task: asyncio.Task[None]
+    ) -> None:
         for path in derivations:
-            task = self._realised.pop(path, None)
-            if task is not None and not task.cancelled():
-                task.exception()  # who waits has seen it
+            self._realised.pop(path, None)
+        for path in outputs:
+            self._making.pop(path, None)
+        if not task.cancelled():
+            task.exception()  # who waits has seen it
 
     async def close(self) -> None:
         """End what is being built."""
@@ -100,37 +120,54 @@ class Provider:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _build(self, derivations: list[str]) -> None:
-        began = time.monotonic()
+        """Build them, and look whether the job lacked anything, however it ended."""
+        began, since = time.monotonic(), int(time.time())
+        failed: BuilderError | None = None
         async with self._job() as job, keeper(self._daemon(job)) as kept:
             await _ready(kept, job)
-            building = asyncio.create_task(
-                nixstore.run(
-                    nixstore.realise_argv(derivations, keep_going=False),
-                    seconds=self._with.limits.wall_seconds,
-                    environment={"NIX_REMOTE": f"unix://{job.socket}"},
-                )
-            )
             try:
-                await asyncio.wait({building, kept.report}, return_when=asyncio.FIRST_COMPLETED)
-                if not building.done():
-                    report = await kept.report
-                    words = f"{report.outcome}: {report.message}; the operator's limits are too low"
-                    raise DaemonFailed(job.name, words)
-                await building
-            finally:
-                building.cancel()
-                await asyncio.gather(building, return_exceptions=True)
+                await self._client(job, kept, derivations)
+            except BuilderError as error:
+                failed = error  # what it registered before that stays, and is looked at
             report = await kept.stop()
-        if report.starved:
+        starved = report.starved or await asyncio.to_thread(_full, self._with.store)
+        if starved:
             # it may have gone on without what it was refused, and everybody would have that
-            outputs = await asyncio.to_thread(nixstore.outputs_of, self._database, derivations)
-            made = [path for found in outputs.values() for path, valid in found if valid]
-            await nixstore.run(nixstore.delete_argv(made))
-            raise DaemonFailed(job.name, f"it met {report.starved}: what it built was removed")
+            await self._remove_made(derivations, since)
+            raise DaemonFailed(job.name, f"it met {starved}: what it built was removed")
+        if failed is not None:
+            raise failed
         _LOGGER.info(
             "built %d of the channel's derivations in %.2f s", len(derivations),
             time.monotonic() - began,
         )  # fmt: skip
+
+    async def _client(self, job: JobFolders, kept: Keeper, derivations: list[str]) -> None:
+        """Ask the job's daemon to build them. Raises StoreFailed, DaemonFailed."""
+        building = asyncio.create_task(
+            nixstore.run(
+                nixstore.realise_argv(derivations, keep_going=False),
+                seconds=self._with.limits.wall_seconds,
+                environment={"NIX_REMOTE": f"unix://{job.socket}"},
+            )
+        )
+        try:
+            await asyncio.wait({building, kept.report}, return_when=asyncio.FIRST_COMPLETED)
+            if not building.done():
+                report = await kept.report
+                words = f"{report.outcome}: {report.message}; the operator's limits are too low"
+                raise DaemonFailed(job.name, words)
+            await building
+        finally:
+            building.cancel()
+            await asyncio.gather(building, return_exceptions=True)
+
+    async def _remove_made(self, derivations: list[str], since: int) -> None:
+        outputs = await asyncio.to_thread(nixstore.outputs_of, self._database, derivations)
+        paths = [path for found in outputs.values() for path, _ in found]
+        valid = await asyncio.to_thread(nixstore.valid_since, self._database, paths)
+        if made := [path for path, at in valid.items() if at >= since]:
+            await nixstore.run(nixstore.delete_argv(made))
 
     async def _fetch(self, paths: list[str]) -> None:
         """A fetch that fails is a cache miss: what is missing is built by the job."""
@@ -169,6 +206,14 @@ async def _ready(kept: Keeper, job: JobFolders) -> None:
         if time.monotonic() > deadline:
             raise DaemonFailed(job.name, f"no socket after {_READY_SECONDS:g} s")
         await asyncio.sleep(0.005)
+
+
+def _full(store: Path) -> str:
+    """What a build met that wrote to a file system with nothing left; empty: it has room."""
+    free = os.statvfs(store)
+    if free.f_bavail * free.f_frsize >= _LEAST_FREE_BYTES and free.f_favail:
+        return ""
+    return "a full disk"
 
 
 def _may_be_fetched(path: str) -> bool:

@@ -146,6 +146,7 @@ class Shells:
         found = self._checked(order, done.environment)
         wrote = [f"{nix.STORE}/{name}" for name in done.written]
         names = [path for path in wrote if nix.is_store_path(path)]
+        await self._provider.settled(found.closure)
         valid = await asyncio.to_thread(
             nixstore.valid_since, self._database, [*found.closure, *names]
         )
@@ -155,6 +156,8 @@ class Shells:
         _look_for_attack(order.environment_id, names, valid, since)
         trusted = sorted(set(found.closure) & valid.keys())
         own = sorted(path.split("/")[3] for path in set(found.closure) - valid.keys())
+        if removed := [name for name in own if name not in done.written]:
+            raise StaleStore(order.environment_id, removed)
         path, _ = await add_environment(
             scratch=self._with.places.scratch,
             id_=order.environment_id,
