@@ -18,6 +18,7 @@ from builder.errors import BoxGone
 from init.frames import Broken, End, Export, Frame, Piece, Stop
 from init.wire import Decoder, FrameError, encode
 
+_REASON_CHARACTERS: Final = 1000
 _CHUNK: Final = 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
 #: Of the NAR: a container that sends nothing for so long does not live.
@@ -61,7 +62,7 @@ class Box:
             raise BoxGone(self._job, f"it said nothing for {seconds:g} s") from error
         frame = self._waiting.pop(0)
         if isinstance(frame, Broken):
-            raise BoxGone(self._job, frame.reason)
+            raise BoxGone(self._job, one_line(frame.reason))
         return frame
 
     async def exported(
@@ -112,3 +113,8 @@ async def stopping(box: Box, stop: asyncio.Event) -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def one_line(words: str) -> str:
+    """A container's words for our log, where they must not look like lines of our own. Pure."""
+    return " ".join(words.split())[:_REASON_CHARACTERS]

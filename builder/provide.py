@@ -31,6 +31,8 @@ from init.outcome import Outcome
 
 _LOGGER: Final = logging.getLogger(__name__)
 _READY_SECONDS: Final = 20.0
+#: Their names go into one argument, which the kernel bounds at 128 KiB.
+_FETCHED_AT_ONCE: Final = 400
 #: With less than this a build may have met a full disk and gone on.
 _LEAST_FREE_BYTES: Final = 64 * MIB
 
@@ -79,8 +81,9 @@ class Provider:
             await self._realise(lacking)
         # what a job names is data: no environment is anybody's to ask for
         signed = [path for path in planned.fetched if _may_be_fetched(path)]
-        if signed and self._with.config:
-            await self._fetch(signed)
+        if self._with.config:
+            for start in range(0, len(signed), _FETCHED_AT_ONCE):
+                await self._fetch(signed[start : start + _FETCHED_AT_ONCE])
         paths = [path for found in outputs.values() for path, _ in found]
         return await asyncio.to_thread(nixstore.registration, self._database, [*paths, *signed])
 

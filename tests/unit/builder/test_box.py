@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from builder.box import Box
+from builder.box import Box, one_line
 from builder.errors import BoxGone
 from init.frames import Broken, End, Piece
 from init.wire import encode
@@ -49,3 +49,10 @@ async def test_archive_without_end_is_given_up():
 async def test_reason_that_is_no_text_is_no_frame():
     with pytest.raises(BoxGone, match="malformed"):
         await exported([Broken("\ud800")])
+
+
+def test_a_containers_words_are_one_line_of_the_log():
+    assert one_line("it broke\nERROR builder: forged\r\n" + "x" * 5000).startswith(
+        "it broke ERROR builder: forged xxx"
+    )
+    assert len(one_line("x" * 5000)) == 1000

@@ -124,3 +124,17 @@ async def test_an_output_is_settled_only_when_its_job_was_looked_at(bench):
     bench.go.set()
     await asyncio.wait_for(settling, 5)
     await building
+
+
+async def test_thousands_of_paths_are_fetched_in_parts(bench, monkeypatch):
+    fetched = []
+
+    async def fetch(paths):
+        fetched.append(len(paths))
+
+    monkeypatch.setattr(bench.provider, "_fetch", fetch)
+    bench.provider._with = replace(bench.provider._with, config="substituters = x")
+    paths = tuple(f"/nix/store/{number:032d}-x" for number in range(1000))
+    environment = f"/nix/store/{'2' * 32}-environment-x"  # nobody's to ask for
+    await bench.provider.provide(Planned((), (*paths, environment)))
+    assert fetched == [400, 400, 200]
