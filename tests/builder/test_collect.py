@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.builder.conftest import running, stack_of
-from tests.builder.hosts import Host, ended
+from tests.builder.hosts import Host, ended, held
 from tests.builder.test_shells import derivation, shell
 
 pytestmark = pytest.mark.integration
@@ -50,7 +50,7 @@ def worker(host):
 
 def here(host, environment):
     """Whether all of it is in the store."""
-    return all((host.store / Path(path).name).exists() for path in environment.closure)
+    return all((host.store / Path(path).name).exists() for path in held(host, environment))
 
 
 async def gone(host, environment, *, within=40.0):
