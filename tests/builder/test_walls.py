@@ -120,11 +120,11 @@ def with_namespaces(uncached):
 
 def weaken(code: Path, defence: str, instead: str) -> None:
     """Take a defence from the sandbox's own copy of init."""
-    path = code / "init/nix.py"
+    path = code / "init/nix_jails.py"
     text = path.read_text()
     assert defence in text
     path.write_text(text.replace(defence, instead))
-    for compiled in (code / "init/__pycache__").glob("nix.*"):
+    for compiled in (code / "init/__pycache__").glob("nix_jails.*"):
         compiled.unlink()
 
 
