@@ -514,7 +514,7 @@ def test_mount_table_shows_no_path_of_the_host(sandbox):
         for option in line.rpartition(" - overlay ")[2].split(",")
         if " - overlay " in line and "dir=/" in option
     }
-    assert layers == {"lowerdir=/box/nothing:/box/own:/nix/store"}, run.stdout.decode()
+    assert layers == {"lowerdir=/box/nothing:/box/own:/box/mask:/nix/store"}, run.stdout.decode()
 
 
 def test_load_on_the_reapers_stack_of_orphans_is_held_by_the_limit(sandbox):
