@@ -25,6 +25,9 @@ async def projector(nats):
     async with nats.connect("projector") as client, woken(client) as wake:
         task = asyncio.create_task(serve(EventLog(client), ReadModel(client), wake))
         yield
-        task.cancel()
+        # again and again: nats-py can lose a cancellation that comes with a message (Python 3.11)
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=1)
         with suppress(asyncio.CancelledError):
             await task

@@ -259,10 +259,10 @@ async def test_worker_that_was_killed_cleans_up_at_its_next_start_and_nothing_of
         old = {container["Id"] for container in worker.containers()}
         others = {container["Id"] for container in other.containers()}
         folders = set((other.folder / "scratch").iterdir())
+        assert all(cgroups_of(id_) for id_ in old)  # while they live: so we know where they are
         worker.process.kill()
         await asyncio.to_thread(worker.process.wait)
         assert len(worker.remains()) == 4
-        assert all(cgroups_of(id_) for id_ in old)
         worker.log.write_text("")
         await worker.start()
         await until(lambda: len(worker.containers()) == 2)
