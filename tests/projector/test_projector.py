@@ -57,7 +57,10 @@ async def serving(nats):
         try:
             yield client
         finally:
-            task.cancel()
+            # again and again: nats-py can lose a cancellation that comes with a message
+            while not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=1)
             with suppress(asyncio.CancelledError):
                 await task
 
