@@ -94,7 +94,8 @@ class Lie:
         profile = json.dumps({"variables": {"BASH": variable}})
         closure = (*self.paths, bash, *self.more)
         built = Environment(closure, profile.encode(), self.path)
-        await say(DependenciesDone(self.report, built, self.written))
+        honest = tuple(str(path).rpartition("/")[2] for path in self.paths if isinstance(path, str))
+        await say(DependenciesDone(self.report, built, self.written or honest))
         asked = await hear()
         assert isinstance(asked, Export)
         while self.for_ever == "pieces":
